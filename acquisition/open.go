@@ -1,0 +1,157 @@
+package acquisition
+
+import (
+	"sync"
+)
+
+// Open is the open block of one group: a collector appends, the store's
+// committer takes. Both may call it at the same time.
+type Open struct {
+	mu       sync.Mutex
+	group    *Group
+	epoch    EpochID
+	backfill bool
+	limit    int // bytes; 0: none
+	b        *Block
+	lastTime int64 // of the last scan appended, also across blocks
+	spare    *Block
+	shed     uint64
+}
+
+// NewOpen returns the open block of a group in an epoch. lastTime is the time
+// of the group's last stored scan, 0 if there is none: later scans must come
+// after it. limit bounds the bytes that wait for a commit.
+func NewOpen(g *Group, epoch EpochID, lastTime int64, limit int) *Open {
+	return &Open{group: g, epoch: epoch, lastTime: lastTime, limit: limit, backfill: g.Backfill}
+}
+
+// Group returns the group.
+func (o *Open) Group() *Group { return o.group }
+
+func (o *Open) block() *Block {
+	if o.b == nil {
+		o.b = &Block{Group: o.group, Epoch: o.epoch, Backfill: o.backfill}
+	}
+	return o.b
+}
+
+// Append adds a scan. It copies, so the caller reuses the scan. It reports
+// what was wrong if the scan cannot be taken: [ReasonBackpressure] when the
+// limit is reached, [ReasonDuplicate] when the time is not after the last; the
+// caller then writes the gap. [ReasonNone] means taken.
+func (o *Open) Append(s *Scan) Reason {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.append(s)
+}
+
+func (o *Open) append(s *Scan) Reason {
+	if s.Time <= o.lastTime {
+		return ReasonDuplicate
+	}
+	b := o.block()
+	if o.limit > 0 && b.Bytes() >= o.limit {
+		o.shed++
+		return ReasonBackpressure
+	}
+	o.lastTime = s.Time
+	n := len(b.Slots)
+	b.Slots = append(b.Slots, s.Slot)
+	b.Times = append(b.Times, s.Time)
+	if s.Arrival != 0 || b.Arrivals != nil {
+		for len(b.Arrivals) < n {
+			b.Arrivals = append(b.Arrivals, b.Times[len(b.Arrivals)])
+		}
+		b.Arrivals = append(b.Arrivals, s.Arrival)
+	}
+	b.Exchanges = append(b.Exchanges, s.Exchanges...)
+	b.Words = append(b.Words, s.Words...)
+	b.Numbers = append(b.Numbers, s.Numbers...)
+	if b.Quality == nil {
+		for _, q := range s.Quality {
+			if q != Good {
+				b.Quality = make([]Quality, n*len(o.group.Channels), (n+8)*len(o.group.Channels))
+				break
+			}
+		}
+	}
+	if b.Quality != nil {
+		b.Quality = append(b.Quality, s.Quality...)
+	}
+	return ReasonNone
+}
+
+// Miss adds a gap; neighbours with the same reason become one.
+func (o *Open) Miss(g Gap) {
+	if g.From >= g.To {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b := o.block()
+	if n := len(b.Gaps); n > 0 && b.Gaps[n-1].Reason == g.Reason && b.Gaps[n-1].To == g.From {
+		b.Gaps[n-1].To = g.To
+		return
+	}
+	b.Gaps = append(b.Gaps, g)
+}
+
+// Deliver adds everything of a delivery at once, so that its acknowledgement
+// cannot be separated from its scans. Scans that cannot be taken for lack of
+// memory make it return [ReasonBackpressure] with nothing added, and the
+// receiver must not acknowledge; scans whose time is not after the last become
+// a gap with reason duplicate.
+func (o *Open) Deliver(d *Delivery) Reason {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b := o.block()
+	if o.limit > 0 && b.Bytes() >= o.limit {
+		o.shed++
+		return ReasonBackpressure
+	}
+	b.Gaps = append(b.Gaps, d.Gaps...)
+	for i := range d.Scans {
+		s := &d.Scans[i]
+		if o.append(s) == ReasonDuplicate {
+			b.Gaps = append(b.Gaps, Gap{From: s.Slot, To: s.Slot + 1, Reason: ReasonDuplicate})
+		}
+	}
+	if len(d.Mark) > 0 {
+		b.Marks = append(b.Marks, d.Mark)
+	}
+	if d.Ack != nil {
+		b.committed = append(b.committed, d.Ack)
+	}
+	return ReasonNone
+}
+
+// Take closes the open block and returns it without a number, nil if nothing
+// was added since the last call.
+func (o *Open) Take() *Block {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b := o.b
+	o.b = nil
+	if b != nil && b.Len() > 0 {
+		// The next block will be about as long: one allocation instead of many.
+		o.b = &Block{
+			Group: o.group, Epoch: o.epoch, Backfill: o.backfill,
+			Slots: make([]uint64, 0, b.Len()), Times: make([]int64, 0, b.Len()),
+			Exchanges: make([]Exchange, 0, len(b.Exchanges)), Words: make([]uint16, 0, len(b.Words)),
+			Numbers: make([]float64, 0, len(b.Numbers)),
+		}
+		return b
+	}
+	if b != nil && len(b.Gaps) == 0 && len(b.committed) == 0 && len(b.Marks) == 0 {
+		o.b = b
+		return nil
+	}
+	return b
+}
+
+// Shed returns how many scans were refused for lack of memory.
+func (o *Open) Shed() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.shed
+}
