@@ -10,11 +10,10 @@ type Open struct {
 	mu       sync.Mutex
 	group    *Group
 	epoch    EpochID
-	backfill bool
 	limit    int // bytes; 0: none
 	b        *Block
+	late     *Block // old data that arrived late; goes behind what is stored
 	lastTime int64 // of the last scan appended, also across blocks
-	spare    *Block
 	shed     uint64
 }
 
@@ -22,7 +21,7 @@ type Open struct {
 // of the group's last stored scan, 0 if there is none: later scans must come
 // after it. limit bounds the bytes that wait for a commit.
 func NewOpen(g *Group, epoch EpochID, lastTime int64, limit int) *Open {
-	return &Open{group: g, epoch: epoch, lastTime: lastTime, limit: limit, backfill: g.Backfill}
+	return &Open{group: g, epoch: epoch, lastTime: lastTime, limit: limit}
 }
 
 // Group returns the group.
@@ -30,7 +29,7 @@ func (o *Open) Group() *Group { return o.group }
 
 func (o *Open) block() *Block {
 	if o.b == nil {
-		o.b = &Block{Group: o.group, Epoch: o.epoch, Backfill: o.backfill}
+		o.b = &Block{Group: o.group, Epoch: o.epoch}
 	}
 	return o.b
 }
@@ -55,7 +54,14 @@ func (o *Open) append(s *Scan) Reason {
 		return ReasonBackpressure
 	}
 	o.lastTime = s.Time
+	b.add(s)
+	return ReasonNone
+}
+
+// add copies a scan to the end of a block that is still open.
+func (b *Block) add(s *Scan) {
 	n := len(b.Slots)
+	channels := len(b.Group.Channels)
 	b.Slots = append(b.Slots, s.Slot)
 	b.Times = append(b.Times, s.Time)
 	if s.Arrival != 0 || b.Arrivals != nil {
@@ -70,7 +76,7 @@ func (o *Open) append(s *Scan) Reason {
 	if b.Quality == nil {
 		for _, q := range s.Quality {
 			if q != Good {
-				b.Quality = make([]Quality, n*len(o.group.Channels), (n+8)*len(o.group.Channels))
+				b.Quality = make([]Quality, n*channels, (n+8)*channels)
 				break
 			}
 		}
@@ -78,7 +84,6 @@ func (o *Open) append(s *Scan) Reason {
 	if b.Quality != nil {
 		b.Quality = append(b.Quality, s.Quality...)
 	}
-	return ReasonNone
 }
 
 // Miss adds a gap; neighbours with the same reason become one.
@@ -109,8 +114,27 @@ func (o *Open) Deliver(d *Delivery) Reason {
 		o.shed++
 		return ReasonBackpressure
 	}
+	if d.Backfill {
+		if o.late == nil {
+			o.late = &Block{Group: o.group, Epoch: o.epoch, Backfill: true}
+		}
+		b = o.late
+		last := int64(0)
+		if n := b.Len(); n > 0 {
+			last = b.Times[n-1]
+		}
+		for i := range d.Scans {
+			if s := &d.Scans[i]; s.Time > last {
+				b.add(s)
+				last = s.Time
+			}
+		}
+	}
 	b.Gaps = append(b.Gaps, d.Gaps...)
 	for i := range d.Scans {
+		if d.Backfill {
+			break
+		}
 		s := &d.Scans[i]
 		if o.append(s) == ReasonDuplicate {
 			b.Gaps = append(b.Gaps, Gap{From: s.Slot, To: s.Slot + 1, Reason: ReasonDuplicate})
@@ -125,17 +149,21 @@ func (o *Open) Deliver(d *Delivery) Reason {
 	return ReasonNone
 }
 
-// Take closes the open block and returns it without a number, nil if nothing
-// was added since the last call.
+// Take closes an open block and returns it without a number, nil if nothing is
+// left: call it until then, for late data are a block of their own.
 func (o *Open) Take() *Block {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if b := o.late; b != nil {
+		o.late = nil
+		return b
+	}
 	b := o.b
 	o.b = nil
 	if b != nil && b.Len() > 0 {
 		// The next block will be about as long: one allocation instead of many.
 		o.b = &Block{
-			Group: o.group, Epoch: o.epoch, Backfill: o.backfill,
+			Group: o.group, Epoch: o.epoch,
 			Slots: make([]uint64, 0, b.Len()), Times: make([]int64, 0, b.Len()),
 			Exchanges: make([]Exchange, 0, len(b.Exchanges)), Words: make([]uint16, 0, len(b.Words)),
 			Numbers: make([]float64, 0, len(b.Numbers)),
