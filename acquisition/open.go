@@ -13,7 +13,7 @@ type Open struct {
 	limit    int // bytes; 0: none
 	b        *Block
 	late     *Block // old data that arrived late; goes behind what is stored
-	lastTime int64 // of the last scan appended, also across blocks
+	lastTime int64  // of the last scan appended, also across blocks
 	shed     uint64
 }
 
