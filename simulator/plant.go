@@ -47,8 +47,10 @@ type Param struct {
 	Name        string
 	Unit        string
 	Value       float64
+	Given       bool    // by the caller
+	Low, High   float64 // the rectangular distribution that Value is drawn from unless given; equal when there is none
 	Min, Max    float64 // accepted from a caller
-	Description string  // with the distribution when it is drawn
+	Description string
 }
 
 // A Burst is a stretch of samples of one signal at a high rate, taken around an edge of a valve or, with the parameter
@@ -84,6 +86,7 @@ type Plant struct {
 type signal struct {
 	Signal
 	value   func() float64        // the true figure now
+	seen    func() float64        // what the sensor is shown
 	sensor  *Sensor               // nil unless Measured
 	actuate func(v float64) error // nil unless Commanded
 }
@@ -103,11 +106,22 @@ func NewPlant(kind string, seed uint64, params map[string]float64) (*Plant, erro
 	p := &Plant{
 		kind: kind, seed: seed, index: map[string]int{}, faults: map[string]bool{}, bursts: map[string][]Burst{},
 	}
-	return nil, fmt.Errorf("plant %q is unknown: known are %s (%d parameters, seed %d)", p.kind, strings.Join(Kinds(), ", "), len(params), p.seed)
+	s := &setup{plant: p, given: params}
+	switch kind {
+	case "flow-bench":
+		p.dt = time.Millisecond
+		p.rig = newFlowBench(s)
+	default:
+		return nil, fmt.Errorf("plant %q is unknown: known are %s", kind, strings.Join(Kinds(), ", "))
+	}
+	if err := s.finish(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // Kinds returns the kinds that NewPlant accepts.
-func Kinds() []string { return []string{"flow-bench", "valve-stand"} }
+func Kinds() []string { return []string{"flow-bench"} }
 
 // Kind returns the kind that the plant was made as.
 func (p *Plant) Kind() string { return p.kind }
@@ -139,7 +153,7 @@ func (p *Plant) Step() {
 	p.steps++
 	for i := range p.signals {
 		if s := &p.signals[i]; s.sensor != nil {
-			s.sensor.Advance(s.value(), p.steps)
+			s.sensor.Advance(s.seen(), p.steps)
 		}
 	}
 }

@@ -20,6 +20,9 @@ type Path struct {
 	Laminar  float64 // k of q = k·(pFrom²-pTo²), kg/(s·Pa²)
 	Fixed    float64 // kg/s, whatever the pressures are
 	Reducer  float64 // pressure that a regulator in the path passes on at most, Pa; 0 is no regulator
+	// Temper in W/K brings the air on its way closer to Wall in K: Tout = Wall+(Tin-Wall)·exp(-Temper/(|q|·cp)). The heat
+	// is the surroundings'.
+	Temper, Wall float64
 
 	flow, moved, total float64
 	drop               float64 // difference of pressures behind flow
@@ -219,14 +222,21 @@ func (n *Network) rates(k int) {
 		if q == 0 {
 			continue
 		}
-		carried := q * Cp * a.t
+		leaves := a.t
 		if q < 0 {
-			carried = q * Cp * b.t
+			leaves = b.t
+		}
+		arrives := leaves
+		if p.Temper > 0 {
+			arrives = p.Wall + (leaves-p.Wall)*math.Exp(-p.Temper/(math.Abs(q)*Cp))
+		}
+		if q < 0 {
+			leaves, arrives = arrives, leaves
 		}
 		a.rate[k].m -= q
-		a.rate[k].u -= carried
+		a.rate[k].u -= q * Cp * leaves
 		b.rate[k].m += q
-		b.rate[k].u += carried
+		b.rate[k].u += q * Cp * arrives
 	}
 }
 
