@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -211,9 +212,7 @@ func (c *Collector) State() BusState {
 	for _, l := range c.lines {
 		g := l.state
 		g.Missed = make(map[Reason]uint64, len(l.state.Missed))
-		for r, n := range l.state.Missed {
-			g.Missed[r] = n
-		}
+		maps.Copy(g.Missed, l.state.Missed)
 		s.Groups = append(s.Groups, g)
 	}
 	return s
@@ -264,6 +263,7 @@ type passContext struct {
 	deadline        time.Time
 }
 
+// Deadline returns when the pass must end.
 func (p *passContext) Deadline() (time.Time, bool) { return p.deadline, true }
 
 func (c *Collector) runPoller(ctx context.Context) error {
@@ -317,7 +317,7 @@ func (c *Collector) runPoller(ctx context.Context) error {
 			c.skip(c.o.Clock.Now(), ReasonSuspended)
 			continue
 		}
-		if err := c.poll(pass, due); err != nil {
+		if err := c.poll(pass, due); err != nil { //nolint:contextcheck // pass carries ctx
 			_ = c.o.Poller.Close()
 			connected = false
 			if ctx.Err() != nil {
@@ -411,20 +411,20 @@ func (c *Collector) poll(pass *passContext, due Due) error {
 	pass.deadline = time.Now().Add(budget)
 	err := c.o.Poller.Poll(pass, l.g, due.Slot, s)
 	s.Slot = due.Slot
-	any, why := false, ReasonNone
+	usable, why := false, ReasonNone
 	for i, q := range s.Quality {
 		if l.g.Channels[i].Decoding.Origin != FromWords {
 			continue
 		}
 		if q.Class() != ClassBad {
-			any = true
+			usable = true
 			break
 		}
 		if why == ReasonNone {
 			why = q.Reason()
 		}
 	}
-	if !any || s.Time == 0 {
+	if !usable || s.Time == 0 {
 		if why == ReasonNone {
 			why = ReasonUnreachable
 		}

@@ -59,7 +59,7 @@ func (m *memory) CloseEpoch(_ context.Context, o *acquisition.Open, next uint64,
 }
 
 func (m *memory) Last(acquisition.GroupKey) (uint64, int64, bool) { return 0, m.last, m.last != 0 }
-func (m *memory) Hurry()                                           { m.hurry++ }
+func (m *memory) Hurry()                                          { m.hurry++ }
 
 func (m *memory) of(key acquisition.GroupKey) iter.Seq2[*acquisition.Block, error] {
 	return func(yield func(*acquisition.Block, error) bool) {
@@ -150,7 +150,7 @@ func oneChannel(name string, period time.Duration) *acquisition.Group {
 	}
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // collect runs a collector for a while of virtual time and checks that every
 // slot that was due has exactly one account.

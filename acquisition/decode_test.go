@@ -40,8 +40,10 @@ func TestDecodingValue(t *testing.T) {
 		{"decimals", d{Type: acquisition.TypeInt16, At: 1, Decimals: 1}, []uint16{2, 0xFF9C}, -1, 0},
 		{"impossible decimals", d{Type: acquisition.TypeInt16, At: 1, Decimals: 1}, []uint16{200, 5}, 0, acquisition.ReasonDecode},
 		{
-			"sentinel", d{Type: acquisition.TypeInt32, Sentinels: []acquisition.Sentinel{{Raw: 0x7FFFFFFF, Reason: acquisition.ReasonOverRange}}},
-			[]uint16{0x7FFF, 0xFFFF}, 0, acquisition.ReasonOverRange,
+			"sentinel",
+			d{Type: acquisition.TypeInt32, Sentinels: []acquisition.Sentinel{{Raw: 0x7FFFFFFF, Reason: acquisition.ReasonOverRange}}},
+			[]uint16{0x7FFF, 0xFFFF},
+			0, acquisition.ReasonOverRange,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -140,7 +142,7 @@ func BenchmarkDecode125Registers(b *testing.B) {
 
 func FuzzDecodingValueNeverPanics(f *testing.F) {
 	f.Add(uint8(0), uint8(0), uint8(0), uint8(0), uint16(1), uint16(2), uint16(3), uint16(4))
-	f.Fuzz(func(t *testing.T, typ, order, bit, bits uint8, a, b, c, e uint16) {
+	f.Fuzz(func(_ *testing.T, typ, order, bit, bits uint8, a, b, c, e uint16) {
 		d := acquisition.Decoding{Type: acquisition.Type(typ % 14), Order: acquisition.Order(order % 4), Bit: bit % 64, Bits: bits % 64, Decimals: int(bits % 2)}
 		_, _ = d.Value([]uint16{a, b, c, e})
 	})

@@ -58,8 +58,6 @@ const (
 	ReasonDerived      Reason = 42 // an operand of the expression is not good
 	ReasonDuplicate    Reason = 43 // the time or number was there already with other data
 	ReasonOutOfRange   Reason = 44 // outside the plausible range of the rig file
-
-	reasonCount = 45
 )
 
 // Class says how a sample may be used.

@@ -76,11 +76,8 @@ func (s *Schedule) Next(now int64) (Due, []Missed) {
 			missed = append(missed, Missed{Group: i, From: l.next, To: to})
 			l.next = to
 		}
-		at := l.due(l.next)
 		// Everything that is due already counts as due now, so that the shorter period wins.
-		if at < now {
-			at = now
-		}
+		at := max(l.due(l.next), now)
 		if best < 0 || at < bestAt || at == bestAt && l.period < s.lines[best].period {
 			best, bestAt = i, at
 		}

@@ -85,8 +85,18 @@ func Units() []Unit {
 		name   string
 		factor float64
 	}{
-		{"m3/s", 1}, {"m3/h", 1.0 / 3600}, {"m3/min", 1.0 / 60}, {"L/s", 1e-3}, {"L/min", 1e-3 / 60}, {"L/h", 1e-3 / 3600},
-		{"dm3/s", 1e-3}, {"dm3/min", 1e-3 / 60}, {"dm3/h", 1e-3 / 3600}, {"cm3/min", 1e-6 / 60}, {"cm3/s", 1e-6}, {"mL/min", 1e-6 / 60},
+		{"m3/s", 1},
+		{"m3/h", 1.0 / 3600},
+		{"m3/min", 1.0 / 60},
+		{"L/s", 1e-3},
+		{"L/min", 1e-3 / 60},
+		{"L/h", 1e-3 / 3600},
+		{"dm3/s", 1e-3},
+		{"dm3/min", 1e-3 / 60},
+		{"dm3/h", 1e-3 / 3600},
+		{"cm3/min", 1e-6 / 60},
+		{"cm3/s", 1e-6},
+		{"mL/min", 1e-6 / 60},
 	} {
 		add(VolumeFlow, "m3/s", v.name, v.name, v.factor, 0)
 		add(MassFlow, "kg/s", v.name+"_ANR", v.name+" (ANR)", v.factor*ANRDensity, 0)
