@@ -53,33 +53,20 @@ type Param struct {
 	Description string
 }
 
-// A Burst is a stretch of samples of one signal at a high rate, taken around an edge of a valve or, with the parameter
-// burst.continuous=1, back to back. Sample i belongs to the end of plant step Step+i.
-type Burst struct {
-	Seq    uint64        // per signal, 1, 2, 3 ...; signals of one edge carry the same number
-	Step   uint64        // index of the step at whose end the first sample was taken
-	Dt     time.Duration // between samples
-	Edge   int           // index of the first sample with the coil's new state, -1 in a continuous burst
-	Values []float64     // as the sensor delivers them; not to be modified
-}
-
-// burstsKept is how many finished bursts of each signal a plant holds for readers that come late.
-const burstsKept = 64
-
 // A Plant is a rig of physics, advanced in fixed steps of Dt by one owner (it has no lock of its own). The same kind,
 // seed, params and sequence of Step and Actuate give the same series bit for bit; Read draws nothing: what it delivers is
 // a function of seed, signal and step, however often and in whatever order signals are read.
 type Plant struct {
-	kind    string
-	seed    uint64
-	dt      time.Duration
-	steps   uint64
-	signals []signal
-	index   map[string]int
-	params  []Param
-	faults  map[string]bool
-	rig     rig
-	bursts  map[string][]Burst
+	kind     string
+	seed     uint64
+	dt       time.Duration
+	steps    uint64
+	signals  []signal
+	index    map[string]int
+	params   []Param
+	faults   map[string]bool
+	rig      rig
+	recorder *recorder // nil when the kind has no bursts
 }
 
 // signal is a Signal with what stands behind it.
@@ -103,14 +90,15 @@ type rig interface {
 // seed, each parameter from its own stream, so that fixing one leaves the others as they were. An unknown kind or
 // parameter, or a value outside its range, is an error that names what is accepted.
 func NewPlant(kind string, seed uint64, params map[string]float64) (*Plant, error) {
-	p := &Plant{
-		kind: kind, seed: seed, index: map[string]int{}, faults: map[string]bool{}, bursts: map[string][]Burst{},
-	}
+	p := &Plant{kind: kind, seed: seed, index: map[string]int{}, faults: map[string]bool{}}
 	s := &setup{plant: p, given: params}
 	switch kind {
 	case "flow-bench":
 		p.dt = time.Millisecond
 		p.rig = newFlowBench(s)
+	case "valve-stand":
+		p.dt = time.Millisecond / 10
+		p.rig = newValveStand(s)
 	default:
 		return nil, fmt.Errorf("plant %q is unknown: known are %s", kind, strings.Join(Kinds(), ", "))
 	}
@@ -121,7 +109,7 @@ func NewPlant(kind string, seed uint64, params map[string]float64) (*Plant, erro
 }
 
 // Kinds returns the kinds that NewPlant accepts.
-func Kinds() []string { return []string{"flow-bench"} }
+func Kinds() []string { return []string{"flow-bench", "valve-stand"} }
 
 // Kind returns the kind that the plant was made as.
 func (p *Plant) Kind() string { return p.kind }
@@ -155,6 +143,9 @@ func (p *Plant) Step() {
 		if s := &p.signals[i]; s.sensor != nil {
 			s.sensor.Advance(s.seen(), p.steps)
 		}
+	}
+	if p.recorder != nil {
+		p.recorder.sample()
 	}
 }
 
@@ -231,16 +222,6 @@ func (p *Plant) Break(fault string, on bool) error {
 	}
 	p.rig.breakdown(fault, on)
 	return nil
-}
-
-// Burst returns the finished bursts of a signal with a number above after, oldest first; the plant keeps the last 64.
-func (p *Plant) Burst(name string, after uint64) ([]Burst, error) {
-	kept, ok := p.bursts[name]
-	if !ok {
-		return nil, fmt.Errorf("signal %s of plant %s has no bursts", name, p.kind)
-	}
-	i, _ := slices.BinarySearchFunc(kept, after+1, func(b Burst, seq uint64) int { return int(int64(b.Seq - seq)) })
-	return slices.Clone(kept[i:]), nil
 }
 
 func (p *Plant) unknown(name string) error {

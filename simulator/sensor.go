@@ -7,13 +7,14 @@ import (
 
 // SensorOptions are the errors of a sensor. What is measured becomes
 //
-//	quantised(limited((1+Gain)·lagged + Offset + Drift·t + noise))
+//	quantised(limited((1+Gain)·lagged + Offset + drift(t) + noise))
 //
 // with everything in the unit of the signal unless stated.
 type SensorOptions struct {
 	Gain         float64 // relative
 	Offset       float64
-	Drift        float64 // per second
+	Drift        float64 // per second, at the start
+	DriftPeriod  float64 // s in which the drift swings up and down again; 0 lets it go on for ever
 	Lag          float64 // time constant of the first order, s
 	Noise        float64 // rms
 	NoiseReading float64 // rms, relative to the reading, added in square
@@ -64,17 +65,20 @@ func (s *Sensor) Advance(truth float64, step uint64) {
 
 // Deliver returns the indication at a step. A dropped-out sensor says what an open 4 to 20 mA loop says: a quarter of
 // the span below its range.
-func (s *Sensor) Deliver(step uint64) float64 {
+func (s *Sensor) Deliver(step uint64) float64 { return s.indicate(s.lag, step) }
+
+// indicate is what Deliver says of what the lag let through at a step.
+func (s *Sensor) indicate(lagged float64, step uint64) float64 {
 	switch {
 	case s.dropped:
 		return s.o.Min - 0.25*(s.o.Max-s.o.Min)
 	case s.stuck:
 		return s.held
 	}
-	y := (1+s.o.Gain)*s.lag + s.o.Offset + s.o.Drift*float64(step)*s.dt
+	y := (1+s.o.Gain)*lagged + s.o.Offset + s.drift(float64(step)*s.dt)
 	if s.o.Noise > 0 || s.o.NoiseReading > 0 || s.spiky {
 		s.pcg.Seed(s.key, scramble(step))
-		y += math.Hypot(s.o.Noise, s.o.NoiseReading*s.lag) * s.draw.NormFloat64()
+		y += math.Hypot(s.o.Noise, s.o.NoiseReading*lagged) * s.draw.NormFloat64()
 		if s.spiky && s.draw.Float64() < 0.01 {
 			y += (s.draw.Float64() - 0.5) * (s.o.Max - s.o.Min)
 		}
@@ -87,6 +91,15 @@ func (s *Sensor) Deliver(step uint64) float64 {
 		y = math.Round(y/s.o.Quantum) * s.o.Quantum
 	}
 	return y
+}
+
+// drift returns how far the sensor has drifted after t seconds.
+func (s *Sensor) drift(t float64) float64 {
+	if s.o.Drift == 0 || s.o.DriftPeriod == 0 {
+		return s.o.Drift * t
+	}
+	omega := 2 * math.Pi / s.o.DriftPeriod
+	return s.o.Drift / omega * math.Sin(omega*t)
 }
 
 // fail turns one way of failing on or off: stuck at the present indication, dropped out, or one indication in a hundred

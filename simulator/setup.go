@@ -94,7 +94,7 @@ func (s *setup) sensor(name, unit string, a sensing) *Sensor {
 		NoiseReading: kind("noise_reading", "1", e.NoiseReading, "noise relative to the reading, rms"),
 		CutOff:       kind("cutoff", unit, e.CutOff, "low cut-off"),
 		Quantum:      kind("quantum", unit, e.Quantum, "resolution"),
-		Min:          e.Min, Max: e.Max,
+		DriftPeriod:  e.DriftPeriod, Min: e.Min, Max: e.Max,
 	}, s.plant.dt.Seconds(), s.key("noise."+name))
 }
 
@@ -103,7 +103,7 @@ func (s *setup) sensor(name, unit string, a sensing) *Sensor {
 func pressureSensor(lag, noise float64) sensing {
 	return sensing{
 		gain: 0.001, offset: 500, drift: 100.0 / 86400,
-		errors: SensorOptions{Lag: lag, Noise: noise, Quantum: 1e6 / 65536, Max: 1.1e6, Min: -1e5},
+		errors: SensorOptions{Lag: lag, Noise: noise, Quantum: 1e6 / 65536, DriftPeriod: 86400, Max: 1.1e6, Min: -1e5},
 	}
 }
 

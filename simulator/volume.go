@@ -115,6 +115,9 @@ func (n *Network) Temperature(i int) float64 { return n.nodes[i].t }
 // WallTemperature of a volume, K.
 func (n *Network) WallTemperature(i int) float64 { return n.nodes[i].w }
 
+// Volume of a node, m3, 0 of a boundary.
+func (n *Network) Volume(i int) float64 { return n.nodes[i].v }
+
 // Mass of the air in a volume, kg.
 func (n *Network) Mass(i int) float64 { return n.nodes[i].m }
 
