@@ -71,6 +71,7 @@ type GroupOptions struct {
 	Payload    Payload
 	Sequence   Sequence
 	Time       Time
+	Presence   Presence
 	Channels   []ChannelOptions
 
 	Order  int           // messages that may wait for one that is out of order; 0: DefaultOrder, negative: none
@@ -78,6 +79,13 @@ type GroupOptions struct {
 	Join   time.Duration // how long the parts of one scan, from several topics, may be apart; 0: DefaultJoin
 	Skew   time.Duration // device clock off by more than this: quality skew; 0: DefaultSkew
 	MaxAge time.Duration // device time further off than this: refused; 0: DefaultMaxAge
+}
+
+// Presence is where a device's last will tells that it is gone: from then on
+// the group is a gap with reason unreachable until something arrives again.
+type Presence struct {
+	Topic   string // with {device}; "": none
+	Offline string // payload that means gone, for example "offline"
 }
 
 // ChannelOptions describe one channel and where its value is in the payload.
@@ -91,7 +99,8 @@ type ChannelOptions struct {
 	// Field says where the value is; what it looks like depends on the format:
 	//
 	//	FormatNumber                     not used
-	//	FormatJSON, FormatArrays         path: "StatusSNS.DS18B20.Temperature", "sensors[0].v", `["a.b"].c`
+	//	FormatJSON                       path: "StatusSNS.DS18B20.Temperature", "sensors[0].v", `["a.b"].c`
+	//	FormatArrays                     path of the array: "values", or into its elements: "values[*][1]", "values[*].p1"
 	//	FormatNameValue                  the name
 	//	FormatRows                       column number from 0, or key when the rows are objects
 	//	FormatCSV                        column number from 0, or name when there is a header line
@@ -125,7 +134,7 @@ const (
 // Payload describes a group's payload.
 type Payload struct {
 	Format Format
-	Root   string // JSON formats: path to the value that the fields are relative to; "": the whole payload
+	Root   string // JSON formats: path to the value that the fields are relative to; "": the whole payload; a field that begins with "$." starts at the top all the same
 
 	NameKey, ValueKey string // FormatNameValue: "": "name" and "value"
 
@@ -182,7 +191,8 @@ type TimeUnit uint8
 // The units. Numeric times count from 1970 (UTC), or from wherever the device
 // likes if Basis is BasisFitted.
 const (
-	UnitSeconds TimeUnit = iota
+	UnitDefault TimeUnit = iota // what the format says: ns for line protocol, ms for Sparkplug; an error for the others
+	UnitSeconds
 	UnitMilli
 	UnitMicro
 	UnitNano

@@ -27,15 +27,15 @@ func (f Format) String() string {
 	return fmt.Sprintf("format(%d)", uint8(f))
 }
 
-func unitNames() []string { return []string{"s", "ms", "us", "ns", "rfc3339", "text"} }
+func unitNames() []string { return []string{"", "s", "ms", "us", "ns", "rfc3339", "text"} }
 
 // ParseTimeUnit returns the unit with the name used in rig files: s, ms, us,
-// ns, rfc3339 or text.
+// ns, rfc3339 or text; "" is what the format says.
 func ParseTimeUnit(name string) (TimeUnit, error) {
 	if i := slices.Index(unitNames(), name); i >= 0 {
 		return TimeUnit(i), nil
 	}
-	return 0, fmt.Errorf("time unit %q is not one of %s", name, strings.Join(unitNames(), ", "))
+	return 0, fmt.Errorf("time unit %q is not one of %s", name, strings.Join(unitNames()[1:], ", "))
 }
 
 // String returns the name used in rig files.
@@ -57,7 +57,7 @@ func (u TimeUnit) nanoseconds() int64 {
 		return 1e3
 	case UnitNano:
 		return 1
-	case UnitRFC3339, UnitText:
+	case UnitDefault, UnitRFC3339, UnitText:
 	}
 	return 0
 }
