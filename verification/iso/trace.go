@@ -1,0 +1,94 @@
+package iso
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// A Trace is one channel over time: times in s, strictly rising, on any common
+// origin, and values in SI. What is missing is not there; NaN stands for
+// nothing.
+type Trace struct {
+	T, Y []float64
+}
+
+// Uniform is the trace of samples dt seconds apart, the first at 0.
+func Uniform(dt float64, y []float64) Trace {
+	t := make([]float64, len(y))
+	for i := range t {
+		t[i] = float64(i) * dt
+	}
+	return Trace{T: t, Y: y}
+}
+
+// Window is the part from (inclusive) to (exclusive), sharing memory.
+func (t Trace) Window(from, to float64) Trace {
+	lo, _ := slices.BinarySearch(t.T, from)
+	hi, _ := slices.BinarySearch(t.T, to)
+	hi = max(hi, lo)
+	return Trace{T: t.T[lo:hi], Y: t.Y[lo:hi]}
+}
+
+func (t Trace) check() error {
+	if len(t.T) != len(t.Y) {
+		return fmt.Errorf("%d times and %d values; each value has its time", len(t.T), len(t.Y))
+	}
+	for i := range t.T {
+		if i > 0 && !(t.T[i] > t.T[i-1]) {
+			return fmt.Errorf("time %g s of sample %d is not after %g s; times rise strictly", t.T[i], i, t.T[i-1])
+		}
+		if math.IsNaN(t.Y[i]) || math.IsInf(t.Y[i], 0) {
+			return fmt.Errorf("sample %d is %g; leave out what is missing", i, t.Y[i])
+		}
+	}
+	return nil
+}
+
+// longestGap is the longest stretch of from..to without a sample, s, and the
+// samples there are.
+func (t Trace) longestGap(from, to float64) (float64, int) {
+	w := t.Window(from, to)
+	if len(w.T) == 0 {
+		return to - from, 0
+	}
+	gap := max(w.T[0]-from, to-w.T[len(w.T)-1])
+	for i := 1; i < len(w.T); i++ {
+		gap = max(gap, w.T[i]-w.T[i-1])
+	}
+	return gap, len(w.T)
+}
+
+// A Window is a stretch of time in s: From inclusive, To exclusive.
+type Window struct {
+	From, To float64
+}
+
+// firstStay is the time in samples, by linear interpolation, at which y passes
+// level for good: before the first sample k from start on with stay consecutive
+// samples at or beyond level (above it when rising, below it when not). strict
+// excludes samples exactly at level. False when there is none.
+func firstStay(y []float64, start int, level float64, rising, strict bool, stay int) (float64, bool) {
+	beyond := func(v float64) bool {
+		if strict && v == level {
+			return false
+		}
+		return (v >= level) == rising || v == level
+	}
+	run := 0
+	for i := start; i < len(y); i++ {
+		if !beyond(y[i]) {
+			run = 0
+			continue
+		}
+		if run++; run < stay {
+			continue
+		}
+		k := i - stay + 1
+		if k == 0 || beyond(y[k-1]) {
+			return float64(k), true // beyond from the start
+		}
+		return float64(k-1) + (level-y[k-1])/(y[k]-y[k-1]), true
+	}
+	return 0, false
+}
