@@ -136,12 +136,21 @@ func (c *Cylinder) Step(h float64) {
 		switch {
 		case c.s.x <= 0:
 			c.s.x = 0
-			c.s.v = max(c.s.v, -c.o.Restitution*c.s.v)
+			c.s.v = max(c.s.v, c.rebound())
 		case c.s.x >= c.o.Stroke:
 			c.s.x = c.o.Stroke
-			c.s.v = min(c.s.v, -c.o.Restitution*c.s.v)
+			c.s.v = min(c.s.v, c.rebound())
 		}
 	}
+}
+
+// rebound returns the velocity with which the piston leaves an end stop that it has just hit.
+func (c *Cylinder) rebound() float64 {
+	const atRest = 2e-3
+	if math.Abs(c.s.v) < atRest {
+		return 0
+	}
+	return -c.o.Restitution * c.s.v
 }
 
 func (c *Cylinder) rungeKutta(h float64) {

@@ -30,6 +30,7 @@ type flowBench struct {
 	points        int
 	reverse       bool
 	learned       float64 // conductance that the PLC saw with the throttle open, m3/(s·Pa)
+	bent          float64 // flow curve that the PLC saw last, in units of the usual one
 	trimmed       float64
 }
 
@@ -245,6 +246,8 @@ func (f *flowBench) program() []stage {
 				}
 				if k == 1 {
 					f.learn()
+				} else if left > 0.8*f.dwell && left-f.dt <= 0.8*f.dwell {
+					f.aim(k)
 				}
 			},
 		})
@@ -269,23 +272,49 @@ func (f *flowBench) trim() {
 
 // learn notes the conductance of the open rig, by which opening finds the throttle's positions.
 func (f *flowBench) learn() {
-	p1, t1 := f.net.Pressure(f.up), f.net.Temperature(f.up)
-	f.learned = f.net.Path(f.line).Flow() / (Rho0 * p1) * math.Sqrt(t1/T0)
+	f.learned, f.bent = f.conductance(), 1
 }
 
-// opening returns the throttle position for point k, from the conductance of the open rig and the usual flow curve of a
-// valve; the ratio it leads to is near the one aimed at, not equal to it.
+// conductance of the rig as the PLC sees it now, m3/(s·Pa).
+func (f *flowBench) conductance() float64 {
+	return f.net.Path(f.line).Flow() / (Rho0 * f.net.Pressure(f.up)) * math.Sqrt(f.net.Temperature(f.up)/T0)
+}
+
+// usual returns the flow curve of a usual valve.
+func usual(r float64) float64 {
+	o := Orifice{B: 0.32, M: 0.5}
+	return o.Share(r, 1)
+}
+
+// nearlyChoked is the share of the choked flow above which the curve is too flat to aim by.
+const nearlyChoked = 0.95
+
+// aim corrects the throttle once, early in the dwell, by the flow curve that it sees.
+func (f *flowBench) aim(k int) {
+	share := usual(f.net.Pressure(f.down) / f.net.Pressure(f.up))
+	if f.learned <= 0 || share <= 0 || share > nearlyChoked {
+		return
+	}
+	f.bent = min(max(f.conductance()/(f.learned*share), 0.5), 2)
+	f.wanted = f.opening(k)
+}
+
+// opening returns the throttle position for point k, from the conductance of the open rig and the flow curve; the ratio
+// it leads to is near the one aimed at, not equal to it.
 func (f *flowBench) opening(k int) float64 {
 	if k == 1 {
 		return 1
 	}
 	r := ratio(k, f.points)
-	usual := Orifice{B: 0.32, M: 0.5}
 	p2 := r * f.target
 	through := f.throttlePath.Share(f.air.pressure/p2, 1)
 	if f.learned <= 0 || through <= 0 {
 		return 1
 	}
-	area := f.learned * usual.Share(r, 1) * f.target / (f.throttlePath.C * p2 * through)
+	share := usual(r)
+	if share < nearlyChoked {
+		share *= f.bent
+	}
+	area := f.learned * min(share, 1) * f.target / (f.throttlePath.C * p2 * through)
 	return math.Sqrt(min(max(area, 0), 1))
 }
