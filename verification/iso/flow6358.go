@@ -7,11 +7,7 @@ import (
 	"slices"
 )
 
-const (
-	methodFlow      = "iso6358-1/1"
-	methodDischarge = "iso6358-2.discharge/1"
-	methodCharge    = "iso6358-2.charge/1"
-)
+const methodFlow = "iso6358-1/1"
 
 // A FlowLaw is a component's flow-rate characteristics after ISO 6358-1.
 type FlowLaw struct {
