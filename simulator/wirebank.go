@@ -23,14 +23,15 @@ type Board struct {
 	time    time.Time // of the values
 	step    uint64    // of Sample
 	dt      time.Duration
-	taps    []*tap
+	pace    float64 // of the clock: its seconds per second of dt
+	taps    []sampler
 	refresh func()                       // brings values up to now; lock held
 	actuate func(i int, v float64) error // nil: the value is set; lock held
 }
 
 // NewBoard returns a board with all figures NaN. Sample is to be called every dt for the buffers.
 func NewBoard(dt time.Duration, signals ...Signal) *Board {
-	b := &Board{signals: signals, index: make(map[string]int, len(signals)), values: make([]float64, len(signals)), frozen: make([]bool, len(signals)), dt: dt}
+	b := &Board{signals: signals, index: make(map[string]int, len(signals)), values: make([]float64, len(signals)), frozen: make([]bool, len(signals)), dt: dt, pace: 1}
 	for i, s := range signals {
 		b.index[s.Name] = i
 		b.values[i] = math.NaN()
@@ -84,10 +85,46 @@ func (b *Board) sample(at time.Time) {
 	b.time = at
 	b.step++
 	for _, t := range b.taps {
-		if b.step%t.every == 0 {
+		if b.step%t.due() == 0 {
 			t.take(b)
 		}
 	}
+}
+
+// sampler takes samples of a board.
+type sampler interface {
+	due() uint64   // steps between samples
+	take(b *Board) // lock held
+}
+
+// stepsFor returns how many steps lie between samples at a rate.
+func (b *Board) stepsFor(rate float64) (uint64, error) {
+	steps := 1 / (rate * b.dt.Seconds())
+	every := math.Round(steps)
+	if every < 1 || math.Abs(steps-every) > 1e-6*every {
+		return 0, fmt.Errorf("rate %g Hz does not divide the plant's %g Hz", rate, 1/b.dt.Seconds())
+	}
+	return uint64(every), nil
+}
+
+// scaled returns a stretch of plant time by the clock.
+func (b *Board) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * b.pace) }
+
+// between returns the time between samples by the clock.
+func (b *Board) between(every uint64) time.Duration { return b.scaled(time.Duration(every) * b.dt) }
+
+// atmosphere returns the signal that gauge pressures take off.
+func (b *Board) atmosphere(name string) (int, error) {
+	if name == "" {
+		if i, ok := b.index[trueAtmosphere]; ok {
+			return i, nil
+		}
+	}
+	i, err := b.find(cmp.Or(name, "p_atm"))
+	if err != nil {
+		return 0, fmt.Errorf("gauge pressures take off the atmosphere: %w", err)
+	}
+	return i, nil
 }
 
 func (b *Board) find(name string) (int, error) {
@@ -144,7 +181,7 @@ type Register struct {
 	Over      *uint64
 	Under     *uint64
 
-	Atmosphere string // the signal that gauge pressures take off; "p_atm" if empty
+	Atmosphere string // the signal that gauge pressures take off; empty: the plant's true one, on a plain Board "p_atm"
 	Writable   bool
 	Volatile   bool // a written register without Signal falls back to Value at a restart
 }
@@ -373,8 +410,8 @@ func (u *Unit) connect(r *register) (err error) {
 		return err
 	}
 	if r.unit.gauge {
-		if r.atmosphere, err = u.board.find(cmp.Or(r.Atmosphere, "p_atm")); err != nil {
-			return fmt.Errorf("unit %s takes off the atmosphere: %w", r.Unit, err)
+		if r.atmosphere, err = u.board.atmosphere(r.Atmosphere); err != nil {
+			return err
 		}
 	}
 	if r.Writable && r.from != fromSignal && r.from != fromWatchdog {

@@ -36,12 +36,11 @@ func (u *Unit) addBuffer(o *Buffer) error {
 	if o.Capacity < 1 || o.Rate <= 0 {
 		return fmt.Errorf("capacity %d and rate %g Hz must be above 0", o.Capacity, o.Rate)
 	}
-	steps := 1 / (o.Rate * u.board.dt.Seconds())
-	every := math.Round(steps)
-	if every < 1 || math.Abs(steps-every) > 1e-6*every {
-		return fmt.Errorf("rate %g Hz does not divide the plant's %g Hz", o.Rate, 1/u.board.dt.Seconds())
+	every, err := u.board.stepsFor(o.Rate)
+	if err != nil {
+		return err
 	}
-	b := &tap{Buffer: *o, r: r, every: uint64(every), ring: make([]uint64, o.Capacity), between: time.Duration(every) * u.board.dt}
+	b := &tap{Buffer: *o, r: r, every: every, ring: make([]uint64, o.Capacity), between: u.board.between(every)}
 	switch o.Kind {
 	case "fifo":
 		if u.fifos[o.Address] != nil {
@@ -70,7 +69,10 @@ func (b *tap) place() *register {
 	}
 }
 
-// take samples the signal.
+// due implements sampler.
+func (b *tap) due() uint64 { return b.every }
+
+// take implements sampler.
 func (b *tap) take(board *Board) {
 	atmosphere := 0.0
 	if b.r.atmosphere >= 0 {
