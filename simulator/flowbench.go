@@ -77,8 +77,10 @@ func newFlowBench(s *setup) *flowBench {
 		B: 0.3, M: 0.5,
 	}
 	f.compressor = f.net.Connect(Path{From: f.outside, To: f.reservoir})
-	f.line = f.net.Connect(Path{From: f.reservoir, To: f.up, Open: 1, Orifice: Orifice{C: 2.5e-7, B: 0.5, M: 0.5, NonReturn: true},
-		Temper: s.fixed("supply.temper", "W/K", 150, 0, 1e4, "heat exchange of the line to the regulator")})
+	f.line = f.net.Connect(Path{
+		From: f.reservoir, To: f.up, Open: 1, Orifice: Orifice{C: 2.5e-7, B: 0.5, M: 0.5, NonReturn: true},
+		Temper: s.fixed("supply.temper", "W/K", 150, 0, 1e4, "heat exchange of the line to the regulator"),
+	})
 	f.relief = f.net.Connect(Path{From: f.up, To: f.outside, Orifice: Orifice{C: 5e-8, B: 0.4, M: 0.5, NonReturn: true}})
 	f.dut = f.net.Connect(Path{From: f.up, To: f.down, Orifice: f.dutPath})
 	f.leak = f.net.Connect(Path{From: f.up, To: f.outside, Open: 1, Laminar: f.leaking})
@@ -123,10 +125,10 @@ func (f *flowBench) signals(s *setup) {
 		pressureSensor(0.1, 200))
 	s.measured("throttle_position", "1", "position of the throttle, 0 shut to 1 open", func() float64 { return f.position },
 		sensing{offset: 0.002, errors: SensorOptions{Lag: 0.02, Quantum: 1.0 / 4096, Min: -0.1, Max: 1.1}})
-	s.commanded("p_set", "Pa", "set pressure of the regulator", 0, 1e6, func() float64 { return f.set }, f.owned(f.setPressure))
-	s.commanded("throttle", "1", "position that the throttle is sent to", 0, 1, func() float64 { return f.wanted },
+	s.commanded("p_set", "Pa", "set pressure of the regulator", 1e6, func() float64 { return f.set }, f.owned(f.setPressure))
+	s.commanded("throttle", "1", "position that the throttle is sent to", 1, func() float64 { return f.wanted },
 		f.owned(func(v float64) { f.wanted = v }))
-	s.commanded("valve", "1", "coil of the test item", 0, 1, func() float64 { return f.valve },
+	s.commanded("valve", "1", "coil of the test item", 1, func() float64 { return f.valve },
 		f.owned(func(v float64) { f.valve = math.Round(v) }))
 }
 
@@ -163,7 +165,7 @@ func (f *flowBench) step() {
 	line.Reducer = f.regulator.Step(f.dt, max(f.set, f.air.pressure), f.net.Pressure(f.reservoir), line.Flow())
 	f.net.Path(f.relief).Open = f.regulator.Relieves(f.net.Pressure(f.up))
 
-	f.spool.Energise(f.valve == 1)
+	f.spool.Energise(f.valve)
 	f.spool.Step(f.dt)
 	f.net.Path(f.dut).Open, _ = f.spool.Openings()
 

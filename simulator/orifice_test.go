@@ -13,7 +13,8 @@ func law(c, b, m, p1, t1, p2 float64) float64 {
 	if p2/p1 <= b {
 		return choked
 	}
-	return choked * math.Pow(1-math.Pow((p2/p1-b)/(1-b), 2), m)
+	s := (p2/p1 - b) / (1 - b)
+	return choked * math.Pow(1-s*s, m)
 }
 
 func near(t *testing.T, what string, got, want, relative float64) {

@@ -74,51 +74,52 @@ func newPLC(s *setup, m machine) *plc {
 	bit := func(on *bool) func() float64 {
 		return func() float64 { return digit(*on) }
 	}
-	s.commanded("plc.start", "1", "a rising edge starts the program", 0, 1,
+	s.commanded("plc.start", "1", "a rising edge starts the program", 1,
 		func() float64 { return c.start }, func(v float64) error {
 			c.called = c.called || (v >= 0.5 && c.start < 0.5)
 			c.start = v
 			return nil
 		})
-	s.commanded("plc.abort", "1", "a rising edge ends the program and vents", 0, 1,
+	s.commanded("plc.abort", "1", "a rising edge ends the program and vents", 1,
 		func() float64 { return c.abort }, func(v float64) error {
 			c.halt = c.halt || (v >= 0.5 && c.abort < 0.5)
 			c.abort = v
 			return nil
 		})
-	s.commanded("host.heartbeat", "1", "any change is a sign of life of what commands the rig", 0, math.MaxUint16,
+	s.commanded("host.heartbeat", "1", "any change is a sign of life of what commands the rig", math.MaxUint16,
 		func() float64 { return c.host }, func(v float64) error {
 			if v != c.host {
 				c.host, c.hostSeen, c.hostLeft = v, true, c.hostTimeout
 			}
 			return nil
 		})
-	s.state("plc.step", "1", "number of the program's step, 0 at rest, 99 aborted and venting", func() float64 {
+	s.state("plc.step", "number of the program's step, 0 at rest, 99 aborted and venting", func() float64 {
 		if !c.running {
 			return 0
 		}
 		return c.stages[c.at].step
 	})
-	s.state("plc.point", "1", "number of the set point or cycle within the step, 0 for none", func() float64 {
+	s.state("plc.point", "number of the set point or cycle within the step, 0 for none", func() float64 {
 		if !c.running {
 			return 0
 		}
 		return c.stages[c.at].point
 	})
-	s.state("plc.record", "1", "1 in the last part of each dwell, when the figures stand", func() float64 {
+	s.state("plc.record", "1 in the last part of each dwell, when the figures stand", func() float64 {
 		return digit(c.running && c.left <= c.stages[c.at].record)
 	})
-	s.state("plc.running", "1", "1 while a program runs", bit(&c.running))
-	s.state("plc.done", "1", "1 from the end of a complete program to the next start", bit(&c.done))
-	s.state("plc.aborted", "1", "1 from an abort to the next start", bit(&c.aborted))
-	s.state("plc.runs", "1", "programs started", func() float64 { return c.runs })
-	s.state("plc.heartbeat", "1", "counts up every 0.1 s, from 65535 to 0", func() float64 { return c.beats })
-	s.state("dut.present", "1", "1 when a test item is fitted", bit(&c.present))
-	s.state("dut.position", "1", "number of the test item's position", func() float64 { return position })
+	s.state("plc.running", "1 while a program runs", bit(&c.running))
+	s.state("plc.done", "1 from the end of a complete program to the next start", bit(&c.done))
+	s.state("plc.aborted", "1 from an abort to the next start", bit(&c.aborted))
+	s.state("plc.runs", "programs started", func() float64 { return c.runs })
+	s.state("plc.heartbeat", "counts up every 0.1 s, from 65535 to 0", func() float64 { return c.beats })
+	s.state("dut.present", "1 when a test item is fitted", bit(&c.present))
+	s.state("dut.position", "number of the test item's position", func() float64 { return position })
 	return c
 }
 
-func digit(on bool) float64 {
+// digit returns a bit as a figure.
+func digit(on bool) float64 { //nolint:revive // a conversion, not a control flag
 	if on {
 		return 1
 	}

@@ -124,21 +124,21 @@ func (s *setup) sensed(name, unit, description string, value, seen func() float6
 	s.add(q)
 }
 
-// commanded adds a signal that Actuate may set between lowest and highest; act is told.
-func (s *setup) commanded(name, unit, description string, lowest, highest float64, value func() float64, act func(float64) error) {
+// commanded adds a signal that Actuate may set between 0 and highest; act is told.
+func (s *setup) commanded(name, unit, description string, highest float64, value func() float64, act func(float64) error) {
 	q := signal{Signal: Signal{Name: name, Unit: unit, Kind: Commanded, Description: description}, value: value}
 	q.actuate = func(v float64) error {
-		if v < lowest || v > highest {
-			return fmt.Errorf("%v is outside %v to %v %s", v, lowest, highest, unit)
+		if v < 0 || v > highest {
+			return fmt.Errorf("%v is outside 0 to %v %s", v, highest, unit)
 		}
 		return act(v)
 	}
 	s.add(q)
 }
 
-// state adds an exact figure.
-func (s *setup) state(name, unit, description string, value func() float64) {
-	s.add(signal{Signal: Signal{Name: name, Unit: unit, Kind: State, Description: description}, value: value})
+// state adds an exact figure, a number or a bit.
+func (s *setup) state(name, description string, value func() float64) {
+	s.add(signal{Signal: Signal{Name: name, Unit: "1", Kind: State, Description: description}, value: value})
 }
 
 func (s *setup) add(q signal) {

@@ -35,13 +35,15 @@ type Spool struct {
 
 // NewSpool returns a spool at rest whose jitter belongs to the key.
 func NewSpool(o SpoolOptions, key uint64) *Spool {
-	s := &Spool{o: o, key: key, limit: 1}
+	s := &Spool{o: o, key: key}
 	s.draw = rand.New(&s.pcg)
 	return s
 }
 
-// Energise switches the coil; an edge starts a shift after its dead time, and a shift that has not begun yet is given up.
-func (s *Spool) Energise(on bool) {
+// Energise gives the coil's state, 0 or 1; an edge starts a shift after its dead time, and a shift that has not begun yet
+// is given up.
+func (s *Spool) Energise(coil float64) {
+	on := coil >= 0.5
 	if on == s.coil {
 		return
 	}
@@ -63,11 +65,8 @@ func (s *Spool) Energise(on bool) {
 // Stick makes the spool late by 15 to 60 ms and stop short of its end, at a place that changes every few seconds.
 func (s *Spool) Stick(on bool) {
 	s.sticking = on
-	s.limit = 1
-	if on {
-		s.pcg.Seed(s.key, scramble(^s.count))
-		s.slip()
-	}
+	s.pcg.Seed(s.key, scramble(^s.count))
+	s.slip()
 }
 
 func (s *Spool) slip() {
@@ -99,7 +98,10 @@ func (s *Spool) Step(h float64) {
 func (s *Spool) move(h float64) {
 	target := 0.0
 	if s.cmd {
-		target = s.limit
+		target = 1
+		if s.sticking {
+			target = s.limit
+		}
 	}
 	if s.x == target && s.v == 0 {
 		return

@@ -14,9 +14,9 @@ func spoolOptions() simulator.SpoolOptions {
 }
 
 // shift switches the coil and returns when the spool first moved and when it was through half of its way, s.
-func shift(s *simulator.Spool, on bool, h float64) (moved, half float64) {
+func shift(s *simulator.Spool, coil, h float64) (moved, half float64) {
 	from := s.Position()
-	s.Energise(on)
+	s.Energise(coil)
 	for k := 1; k < 2000; k++ {
 		s.Step(h)
 		now := float64(k) * h
@@ -34,7 +34,7 @@ func TestSpoolWaitsAndMoves(t *testing.T) {
 	t.Parallel()
 	const h = 1e-4
 	s := simulator.NewSpool(spoolOptions(), 1)
-	moved, half := shift(s, true, h)
+	moved, half := shift(s, 1, h)
 	if math.Abs(moved-0.01) > 1.5*h {
 		t.Errorf("moved %v s after the edge, want 0.01", moved)
 	}
@@ -45,7 +45,7 @@ func TestSpoolWaitsAndMoves(t *testing.T) {
 	if energised, resting := s.Openings(); energised != 1 || resting != 0 || s.Position() != 1 {
 		t.Errorf("energised: openings %v, %v at %v", energised, resting, s.Position())
 	}
-	if moved, _ := shift(s, false, h); math.Abs(moved-0.02) > 1.5*h {
+	if moved, _ := shift(s, 0, h); math.Abs(moved-0.02) > 1.5*h {
 		t.Errorf("moved %v s after the edge, want 0.02", moved)
 	}
 	if energised, resting := s.Openings(); energised != 0 || resting != 1 || s.Position() != 0 {
@@ -57,7 +57,7 @@ func TestSpoolNeverOpensBothSides(t *testing.T) {
 	t.Parallel()
 	s := simulator.NewSpool(spoolOptions(), 1)
 	shut := 0
-	s.Energise(true)
+	s.Energise(1)
 	for range 1000 {
 		s.Step(1e-5 * 3)
 		energised, resting := s.Openings()
@@ -76,11 +76,11 @@ func TestSpoolNeverOpensBothSides(t *testing.T) {
 func TestSpoolGivesUpAShiftThatHasNotBegun(t *testing.T) {
 	t.Parallel()
 	s := simulator.NewSpool(spoolOptions(), 1)
-	s.Energise(true)
+	s.Energise(1)
 	for range 50 {
 		s.Step(1e-4)
 	}
-	s.Energise(false)
+	s.Energise(0)
 	for range 1000 {
 		s.Step(1e-4)
 		if s.Position() != 0 {
@@ -100,8 +100,8 @@ func TestSpoolJitters(t *testing.T) {
 	var sum, square float64
 	const n = 200
 	for range n {
-		moved, _ := shift(s, true, 2e-5)
-		shift(s, false, 1e-4)
+		moved, _ := shift(s, 1, 2e-5)
+		shift(s, 0, 1e-4)
 		sum += moved
 		square += moved * moved
 	}
@@ -116,7 +116,7 @@ func TestSpoolSticks(t *testing.T) {
 	t.Parallel()
 	s := simulator.NewSpool(spoolOptions(), 1)
 	s.Stick(true)
-	moved, _ := shift(s, true, 1e-4)
+	moved, _ := shift(s, 1, 1e-4)
 	if moved < 0.024 || moved > 0.071 {
 		t.Errorf("moved %v s after the edge, want 15 to 60 ms late", moved)
 	}

@@ -116,7 +116,7 @@ func (f *valveStand) signals(s *setup) {
 	s.measured("p_tank", "Pa", "pressure of the tank", pressure(f.tank), decay)
 	s.measured("T_tank", "K", "temperature of the air in the tank", func() float64 { return f.net.Temperature(f.tank) }, thermometer)
 	s.measured("p_atm", "Pa", "atmospheric pressure", func() float64 { return f.air.pressure }, barometer())
-	s.commanded("p_set", "Pa", "set pressure of the regulator", 0, 1e6, func() float64 { return f.set }, f.owned(func(v float64) { f.set = v }))
+	s.commanded("p_set", "Pa", "set pressure of the regulator", 1e6, func() float64 { return f.set }, f.owned(func(v float64) { f.set = v }))
 	for _, valve := range []struct {
 		name, description string
 		output            *float64
@@ -126,7 +126,7 @@ func (f *valveStand) signals(s *setup) {
 		{"tank_valve", "valve between port 1 and the tank", &f.tankValve},
 		{"vent_valve", "valve from the tank to the atmosphere", &f.ventValve},
 	} {
-		s.commanded(valve.name, "1", valve.description, 0, 1, func() float64 { return *valve.output },
+		s.commanded(valve.name, "1", valve.description, 1, func() float64 { return *valve.output },
 			f.owned(func(v float64) { *valve.output = math.Round(v) }))
 	}
 }
@@ -165,8 +165,8 @@ func (f *valveStand) step() {
 	f.shifts.follow(f.net.Pressure(f.two), f.net.Pressure(f.four))
 	if f.edge != f.coil {
 		f.edge = f.coil
-		f.spool.Energise(f.edge == 1)
-		f.shifts.start(f.edge == 1, f.net.Pressure(f.inlet)-f.air.pressure)
+		f.spool.Energise(f.edge)
+		f.shifts.start(f.edge, f.net.Pressure(f.inlet)-f.air.pressure)
 	}
 }
 
@@ -259,8 +259,9 @@ func (*shiftTimes) names() [4]string {
 	return [4]string{"shift.fill.4", "shift.exhaust.2", "shift.fill.2", "shift.exhaust.4"}
 }
 
-// start begins to wait after an edge; difference is the supply pressure above the atmosphere in Pa.
-func (w *shiftTimes) start(on bool, difference float64) {
+// start begins to wait after an edge to coil; difference is the supply pressure above the atmosphere in Pa.
+func (w *shiftTimes) start(coil, difference float64) {
+	on := coil == 1
 	for _, c := range []*crossing{&w.two, &w.four} {
 		if c.waiting {
 			w.lost++
