@@ -14,6 +14,7 @@ type Open struct {
 	b        *Block
 	late     *Block // old data that arrived late; goes behind what is stored
 	lastTime int64  // of the last scan appended, also across blocks
+	full     Reason // why nothing more is taken once the limit is reached
 	shed     uint64
 }
 
@@ -21,7 +22,19 @@ type Open struct {
 // of the group's last stored scan, 0 if there is none: later scans must come
 // after it. limit bounds the bytes that wait for a commit.
 func NewOpen(g *Group, epoch EpochID, lastTime int64, limit int) *Open {
-	return &Open{group: g, epoch: epoch, lastTime: lastTime, limit: limit}
+	return &Open{group: g, epoch: epoch, lastTime: lastTime, limit: limit, full: ReasonBackpressure}
+}
+
+// Epoch returns the epoch that the slots belong to.
+func (o *Open) Epoch() EpochID { return o.epoch }
+
+// SetLimit changes the bytes that may wait for a commit, 0 for no limit, and
+// the reason that Append and Deliver give once they are reached: backpressure
+// while the disk is slow, disk_full or io while it takes nothing.
+func (o *Open) SetLimit(limit int, full Reason) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.limit, o.full = limit, full
 }
 
 // Group returns the group.
@@ -48,13 +61,19 @@ func (o *Open) append(s *Scan) Reason {
 	if s.Time <= o.lastTime {
 		return ReasonDuplicate
 	}
-	b := o.block()
-	if o.limit > 0 && b.Bytes() >= o.limit {
+	if o.limit > 0 && o.block().Bytes() >= o.limit {
 		o.shed++
-		return ReasonBackpressure
+		return o.full
+	}
+	return o.take(s)
+}
+
+func (o *Open) take(s *Scan) Reason {
+	if s.Time <= o.lastTime {
+		return ReasonDuplicate
 	}
 	o.lastTime = s.Time
-	b.add(s)
+	o.block().add(s)
 	return ReasonNone
 }
 
@@ -103,7 +122,7 @@ func (o *Open) Miss(g Gap) {
 
 // Deliver adds everything of a delivery at once, so that its acknowledgement
 // cannot be separated from its scans. Scans that cannot be taken for lack of
-// memory make it return [ReasonBackpressure] with nothing added, and the
+// memory make it return the reason of the limit with nothing added, and the
 // receiver must not acknowledge; scans whose time is not after the last become
 // a gap with reason duplicate.
 func (o *Open) Deliver(d *Delivery) Reason {
@@ -112,7 +131,7 @@ func (o *Open) Deliver(d *Delivery) Reason {
 	b := o.block()
 	if o.limit > 0 && b.Bytes() >= o.limit {
 		o.shed++
-		return ReasonBackpressure
+		return o.full
 	}
 	if d.Backfill {
 		if o.late == nil {
@@ -136,7 +155,7 @@ func (o *Open) Deliver(d *Delivery) Reason {
 			break
 		}
 		s := &d.Scans[i]
-		if o.append(s) == ReasonDuplicate {
+		if o.take(s) == ReasonDuplicate { // the limit was looked at before the first: a delivery is whole
 			b.Gaps = append(b.Gaps, Gap{From: s.Slot, To: s.Slot + 1, Reason: ReasonDuplicate})
 		}
 	}
