@@ -120,7 +120,15 @@ func gumFit(v vector) (map[string]any, error) {
 	u := iso.FlowInputs{
 		FlowScale: in.U.QScale, P1Offset: in.U.P1Offset, P2Offset: in.U.P2Offset, T1Offset: in.U.TOffset, FlowRandom: in.U.QRandom,
 	}
-	b, s, err := iso.FlowUncertainty(flowPoints(in.Points), in.Dpc, iso.E2M05(), u, 20_000, seed)
+	// The definition begins with its estimator: "E2 with m=0.5 (see ...)".
+	e := iso.Estimator{Joint: !strings.HasPrefix(v.Definition, "E1"), FreeM: !strings.Contains(v.Definition, "m=0.5")}
+	points := flowPoints(in.Points)
+	if !e.Joint && points[0].Region == iso.Unassigned {
+		if points, err = iso.AssignRegions(points, in.Dpc); err != nil {
+			return nil, err
+		}
+	}
+	b, s, err := iso.FlowUncertainty(points, in.Dpc, e, u, 20_000, seed)
 	if err != nil {
 		return nil, err
 	}

@@ -125,11 +125,11 @@ func shiftingTime(v vector) (map[string]any, error) {
 				if err != nil {
 					return nil, fmt.Errorf("shift %d: %w", i, err)
 				}
-				times[s.Kind] = append(times[s.Kind], 1e3*t)
+				times[s.Kind] = append(times[s.Kind], 1e3*t.Time)
 			}
 			if err == nil {
-				row["t"+strconv.Itoa(percent)] = 1e3 * t
-				row["t"+strconv.Itoa(percent)+"_truth"] = 1e3 * t
+				row["t"+strconv.Itoa(percent)] = 1e3 * t.Time
+				row["t"+strconv.Itoa(percent)+"_truth"] = 1e3 * t.Time
 			}
 		}
 		shifts = append(shifts, row)

@@ -3,6 +3,7 @@ package iso_test
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"pneudaq/verification/iso"
 )
@@ -199,6 +200,7 @@ type enduranceInput struct {
 		HardFailure   any      `json:"hard_failure"`
 		HardFailureAt *float64 `json:"hard_failure_cycles"`
 		HardFailureN  *float64 `json:"hard_failure_at"`
+		Event         string
 	}
 }
 
@@ -210,6 +212,9 @@ func (in enduranceInput) wear() []iso.Wear {
 			if at != nil {
 				w.HardFailure = *at
 			}
+		}
+		if strings.Contains(u.Event, "hard") && w.HardFailure == 0 {
+			w.HardFailure = u.Cycles[len(u.Cycles)-1]
 		}
 		switch hard := u.HardFailure.(type) {
 		case float64:

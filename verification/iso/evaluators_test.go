@@ -101,10 +101,10 @@ func flowFits(points []iso.FlowPoint, dpc float64) (object, error) {
 	for name, e := range map[string]iso.Estimator{
 		"E1": iso.E1(), "E1_m05": iso.E1M05(), "E2": iso.E2(), "E2_m05": iso.E2M05(), "E3_dpc_free": iso.E3(),
 	} {
-		if name == "E3_dpc_free" && dpc == 0 {
-			continue
-		}
 		fit, err := iso.FitFlow(points, dpc, e)
+		if err != nil && e.FreeDpc {
+			continue // not every set of points carries four unknowns
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -209,7 +209,7 @@ func flowQuality(v vector) (map[string]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		windows = append(windows, object{"spread_p_rel": s.P1, "spread_q_rel": s.Flow, "spread_T": s.T1, "steady": s.Steady})
+		windows = append(windows, object{"spread_p_rel": s.SpreadP1, "spread_q_rel": s.SpreadFlow, "spread_T": s.SpreadT1, "steady": s.Steady})
 	}
 	return object{"fit": fit, "windows": windows}, nil
 }
@@ -250,7 +250,7 @@ func flowRun(v vector) (map[string]any, error) {
 	}
 	var points []object
 	for _, p := range result.Points {
-		points = append(points, object{"p1": p.FlowPoint.P1, "p2": p.P2, "T1": p.FlowPoint.T1, "qm": p.Qm, "region": string(p.Region)})
+		points = append(points, object{"p1": p.P1, "p2": p.P2, "T1": p.T1, "qm": p.Qm, "region": string(p.Region)})
 	}
 	return object{
 		"points": points, "E1": flowFitResult(result.E1), "E1_m05": flowFitResult(result.E1M05),

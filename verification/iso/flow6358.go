@@ -114,11 +114,33 @@ func (e Estimator) String() string {
 	return name
 }
 
+// unknowns of the least squares sum.
+func (e Estimator) unknowns() int {
+	n := 1
+	for _, free := range []bool{e.FreeM, e.Joint, e.FreeDpc} {
+		if free {
+			n++
+		}
+	}
+	return n
+}
+
 // A FlowFit is the law that an estimator found.
 type FlowFit struct {
 	FlowLaw
 	RMS    float64 // root mean square of Ce/C - f over the points of the least squares sum
 	Points int     // all points
+	DOF    int     // points of the least squares sum less its unknowns
+}
+
+// Scatter is the standard deviation of one point's Ce/C - f, from the residuals
+// with their degrees of freedom: the random part of the flow, relative to the
+// choked flow. It is 0 without degrees of freedom.
+func (f FlowFit) Scatter(e Estimator) float64 {
+	if f.DOF <= 0 {
+		return 0
+	}
+	return f.RMS * math.Sqrt(float64(f.DOF+e.unknowns())/float64(f.DOF))
 }
 
 // Bounds within which b and m are sought. A static tap in the jet can make b
@@ -162,16 +184,7 @@ func newFlowFitter(points []FlowPoint, dpc float64, e Estimator) (*flowFitter, e
 	f := &flowFitter{e: e, dpc: dpc, dpcUnit: 1e5}
 	n := len(points)
 	f.ce, f.r, f.inv = make([]float64, n), make([]float64, n), make([]float64, n)
-	unknowns := 1
-	if e.FreeM {
-		unknowns++
-	}
-	if e.Joint {
-		unknowns++
-	}
-	if e.FreeDpc {
-		unknowns++
-	}
+	unknowns := e.unknowns()
 	for i, p := range points {
 		if !(p.P1 > 0) || !(p.T1 > 0) || !(p.P2 >= 0) || math.IsNaN(p.Qm) || math.IsInf(p.Qm, 0) {
 			return nil, refuse(methodFlow, OutOfRange, "point %d: p1 %g Pa, p2 %g Pa, T1 %g K, qm %g kg/s: pressures and temperature must be positive, absolute values", i+1, p.P1, p.P2, p.T1, p.Qm)
@@ -348,7 +361,7 @@ func (f *flowFitter) fit(start []float64) (FlowFit, error) {
 	if law.B <= lowestB || law.B >= highestB || (f.e.FreeM && (law.M <= lowestM || law.M >= highestM)) {
 		return FlowFit{}, refuse(methodFlow, NoFit, "estimator %v runs to b %.3f, m %.3f; no valve has these: check p2's tap, its unit and its kind (gauge or absolute)", f.e, law.B, law.M)
 	}
-	return FlowFit{FlowLaw: law, RMS: f.rms(law), Points: len(f.ce)}, nil
+	return FlowFit{FlowLaw: law, RMS: f.rms(law), Points: len(f.ce), DOF: len(f.used) - k}, nil
 }
 
 func (f *flowFitter) rms(law FlowLaw) float64 {
@@ -513,10 +526,10 @@ func FlowHysteresis(decreasing, increasing []FlowPoint, b float64) (Hysteresis, 
 // Steadiness says how much a window moved, and whether that is a steady state
 // after convention P-2.
 type Steadiness struct {
-	P1     float64 // (max-min)/mean of p1
-	Flow   float64 // (max-min)/mean of qm
-	T1     float64 // max-min of T1, K
-	Steady bool
+	SpreadP1   float64 // (max-min)/mean of p1
+	SpreadFlow float64 // (max-min)/mean of qm
+	SpreadT1   float64 // max-min of T1, K
+	Steady     bool
 }
 
 // Limits of convention P-2.
@@ -531,7 +544,7 @@ func CheckSteady(p1, qm, t1 []float64) (Steadiness, error) {
 	if len(p1) == 0 || len(qm) == 0 || len(t1) == 0 {
 		return Steadiness{}, refuse(methodFlow, TooFewPoints, "a window without samples: %d of p1, %d of qm, %d of T1", len(p1), len(qm), len(t1))
 	}
-	s := Steadiness{P1: span(p1) / mean(p1), Flow: span(qm) / math.Abs(mean(qm)), T1: span(t1)}
-	s.Steady = s.P1 <= steadyPressure && s.Flow <= steadyFlow && s.T1 <= steadyTemperature
+	s := Steadiness{SpreadP1: span(p1) / mean(p1), SpreadFlow: span(qm) / math.Abs(mean(qm)), SpreadT1: span(t1)}
+	s.Steady = s.SpreadP1 <= steadyPressure && s.SpreadFlow <= steadyFlow && s.SpreadT1 <= steadyTemperature
 	return s, nil
 }

@@ -81,9 +81,9 @@ const (
 // declared absolute), and components that the standard excludes.
 func EvaluateFlowRun(run FlowRun) (FlowRunResult, error) {
 	var result FlowRunResult
-	for name, trace := range map[string]Trace{"p1": run.P1, "p2": run.P2, "T1": run.T1, "qm": run.Qm} {
-		if err := trace.check(); err != nil {
-			return result, fmt.Errorf("channel %s: %w", name, err)
+	for _, c := range run.channels() {
+		if err := c.check(); err != nil {
+			return result, fmt.Errorf("channel %s: %w", c.name, err)
 		}
 	}
 	if run.Component != "" {
@@ -112,7 +112,7 @@ func EvaluateFlowRun(run FlowRun) (FlowRunResult, error) {
 		}
 		if !run.AllowUnsteady {
 			return result, refuse(methodFlow, NotSteady, "dwell %d moved by %.2f %% in p1, %.2f %% in qm, %.2f K in T1 (at most %.1f %%, %.1f %%, %.1f K); wait longer before averaging",
-				i+1, 100*p.Steadiness.P1, 100*p.Flow, p.Steadiness.T1, 100*steadyPressure, 100*steadyFlow, steadyTemperature)
+				i+1, 100*p.SpreadP1, 100*p.SpreadFlow, p.SpreadT1, 100*steadyPressure, 100*steadyFlow, steadyTemperature)
 		}
 		result.warn(WarnUnsteady)
 	}
@@ -156,19 +156,27 @@ func (r *FlowRunResult) judge() {
 	}
 }
 
+type namedTrace struct {
+	Trace
+	name string
+}
+
+func (run FlowRun) channels() [4]namedTrace {
+	return [...]namedTrace{{run.P1, "p1"}, {run.Qm, "qm"}, {run.T1, "T1"}, {run.P2, "p2"}}
+}
+
 func (run FlowRun) dwell(i int, w Window) (FlowRunPoint, error) {
 	p := FlowRunPoint{Samples: math.MaxInt}
 	var samples [4][]float64
-	for k, trace := range [...]Trace{run.P1, run.Qm, run.T1, run.P2} {
-		name := [...]string{"p1", "qm", "T1", "p2"}[k]
-		gap, n := trace.longestGap(w.From, w.To)
+	for k, c := range run.channels() {
+		gap, n := c.longestGap(w.From, w.To)
 		if n < leastDwellSamples {
-			return p, refuse(methodFlow, TooFewPoints, "dwell %d (%.1f to %.1f s) has %d samples of %s; it needs %d", i+1, w.From, w.To, n, name, leastDwellSamples)
+			return p, refuse(methodFlow, TooFewPoints, "dwell %d (%.1f to %.1f s) has %d samples of %s; it needs %d", i+1, w.From, w.To, n, c.name, leastDwellSamples)
 		}
 		if gap > longestDwellGap*(w.To-w.From)+2*(w.To-w.From)/float64(n) {
-			return p, refuse(methodFlow, GapTooLong, "dwell %d (%.1f to %.1f s) has a gap of %.1f s in %s", i+1, w.From, w.To, gap, name)
+			return p, refuse(methodFlow, GapTooLong, "dwell %d (%.1f to %.1f s) has a gap of %.1f s in %s", i+1, w.From, w.To, gap, c.name)
 		}
-		samples[k] = trace.Window(w.From, w.To).Y
+		samples[k] = c.Window(w.From, w.To).Y
 		p.Samples = min(p.Samples, n)
 	}
 	p.FlowPoint = FlowPoint{P1: mean(samples[0]), Qm: mean(samples[1]), T1: mean(samples[2]), P2: mean(samples[3])}

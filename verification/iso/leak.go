@@ -148,3 +148,38 @@ func LeakDetectionLimit(u float64) float64 { return 3 * u }
 func LaminarLeak(qm, measured, wanted, atmospheric float64) float64 {
 	return qm * (wanted*wanted - atmospheric*atmospheric) / (measured*measured - atmospheric*atmospheric)
 }
+
+// LeakInputs are the standard uncertainties of a decay test; zero is none.
+type LeakInputs struct {
+	Volume            float64 // relative
+	Pressure          float64 // relative, scale of the pressure sensor
+	PressureDrift     float64 // Pa/s
+	Temperature       float64 // K, of the absolute temperature
+	TemperatureDrift  float64 // K/s: the limiting one, since (p/T)·dT counts as dp
+	RepeatabilityMean float64 // kg/s, of the mean of repeated tests
+	RepeatabilityDOF  float64
+}
+
+// LeakUncertainty is the budget of the compensated leak d, kg/s, of a volume, m³,
+// around pressure p, Pa, and temperature T, K:
+//
+//	u² = u_slope² + (qm·u_V/V)² + (qm·u_p/p)² + (qm·u_T/T)² + (V/(R·T)·u(dp/dt))² + (V·p/(R·T²)·u(dT/dt))²
+//
+// with the regression's u_slope at n-2 degrees of freedom.
+func LeakUncertainty(d LeakDecay, volume, r, p, temperature float64, u LeakInputs) (Budget, error) {
+	qm := d.Compensated.Qm
+	mass := volume / (r * temperature)
+	inputs := []Input{
+		{Name: "slope", U: d.Error, DOF: float64(d.Samples - 2)},
+		{Name: "volume", U: u.Volume},
+		{Name: "pressure", U: u.Pressure},
+		{Name: "pressure_drift", U: u.PressureDrift},
+		{Name: "temperature", U: u.Temperature / temperature},
+		{Name: "temperature_drift", U: u.TemperatureDrift},
+		{Name: "repeatability", U: u.RepeatabilityMean, DOF: u.RepeatabilityDOF},
+	}
+	return Propagate(func(x, y []float64) error {
+		y[0] = qm*(1+x[1]+x[2]-x[4]) + x[0] - mass*x[3] + mass*p/temperature*x[5] + x[6]
+		return nil
+	}, 1, inputs)
+}

@@ -68,9 +68,10 @@ func (m Method) Admit(offers []Offer) error {
 			}
 			continue
 		}
-		if o.Quantity == GaugePressure && c.Quantity == AbsolutePressure {
+		pair := [2]Quantity{o.Quantity, c.Quantity}
+		if pair == [...]Quantity{GaugePressure, AbsolutePressure} || pair == [...]Quantity{AbsolutePressure, GaugePressure} {
 			if !ambient {
-				return refuse(m.Name, GaugeWithoutAmbient, "%s is a gauge pressure and the record has no atmospheric pressure; add a barometer channel or its reading", c.Name)
+				return refuse(m.Name, GaugeWithoutAmbient, "%s is a %s, the method needs a %s, and the record has no atmospheric pressure; add a barometer channel or its reading", c.Name, o.Quantity, c.Quantity)
 			}
 		} else if o.Quantity != c.Quantity {
 			return refuse(m.Name, ChannelMissing, "%s is a %s; the method needs a %s", c.Name, o.Quantity, c.Quantity)

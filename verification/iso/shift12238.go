@@ -35,6 +35,12 @@ const (
 	samplesPerAnswer = 5 // samples that the shortest time to be told must span
 )
 
+// A Crossing is where a trace passes a threshold.
+type Crossing struct {
+	Time  float64 // s from the control edge
+	Slope float64 // Pa/s around it: what a pressure error becomes in time
+}
+
 // ShiftingTime is the time, s, from the control edge to a change of the outlet
 // pressure by fraction of p1 - p_atm from the baseline, the mean of the samples
 // before the edge. ISO 12238 asks for the fraction 0.1; 0.5 and 0.9 are older
@@ -44,17 +50,17 @@ const (
 // It refuses a trace sampled slower than 1 kHz, one without baseline or
 // crossing, and a time shorter than five sample periods: a shifting time of
 // 12 ms cannot be told from a 20 ms poll.
-func (s ShiftTrace) ShiftingTime(fraction float64) (float64, error) {
+func (s ShiftTrace) ShiftingTime(fraction float64) (Crossing, error) {
 	if s.Rate < leastShiftRate {
-		return 0, refuse(methodShift, SamplingTooSlow, "%g samples per second; a shifting time needs %g, better 10 000: have the device buffer its trace", s.Rate, leastShiftRate)
+		return Crossing{}, refuse(methodShift, SamplingTooSlow, "%g samples per second; a shifting time needs %g, better 10 000: have the device buffer its trace", s.Rate, leastShiftRate)
 	}
 	edge := int(math.Ceil(s.Edge))
 	if edge < baselineSamples || edge >= len(s.Outlet) {
-		return 0, refuse(methodShift, RecordTooShort, "the control edge is at sample %g of %d; the baseline needs %d samples before it", s.Edge, len(s.Outlet), baselineSamples)
+		return Crossing{}, refuse(methodShift, RecordTooShort, "the control edge is at sample %g of %d; the baseline needs %d samples before it", s.Edge, len(s.Outlet), baselineSamples)
 	}
 	step := s.Supply - s.Ambient
 	if !(step > 0) {
-		return 0, refuse(methodShift, OutOfRange, "supply %g Pa is not above the atmosphere's %g Pa; both are absolute", s.Supply, s.Ambient)
+		return Crossing{}, refuse(methodShift, OutOfRange, "supply %g Pa is not above the atmosphere's %g Pa; both are absolute", s.Supply, s.Ambient)
 	}
 	stay := s.StaySpan
 	if stay == 0 {
@@ -67,13 +73,49 @@ func (s ShiftTrace) ShiftingTime(fraction float64) (float64, error) {
 	}
 	k, ok := firstStay(s.Outlet, edge, level, s.Kind == Fill, true, stay)
 	if !ok {
-		return 0, refuse(methodShift, NoCrossing, "the outlet never stays beyond %.0f %% of the supply for %d samples; did the valve shift, did the record last long enough?", 100*fraction, stay)
+		return Crossing{}, refuse(methodShift, NoCrossing, "the outlet never stays beyond %.0f %% of the supply for %d samples; did the valve shift, did the record last long enough?", 100*fraction, stay)
 	}
 	samples := k - s.Edge
 	if samples < samplesPerAnswer {
-		return 0, refuse(methodShift, SamplingTooSlow, "the outlet answers %.2f samples after the edge; at %g samples per second that time cannot be told", samples, s.Rate)
+		return Crossing{}, refuse(methodShift, SamplingTooSlow, "the outlet answers %.2f samples after the edge; at %g samples per second that time cannot be told", samples, s.Rate)
 	}
-	return samples / s.Rate, nil
+	const reach = 2 // samples to either side
+	low, high := max(int(k)-reach, 0), min(int(k)+1+reach, len(s.Outlet)-1)
+	slope := (s.Outlet[high] - s.Outlet[low]) / float64(high-low) * s.Rate
+	return Crossing{Time: samples / s.Rate, Slope: slope}, nil
+}
+
+// ShiftInputs are the standard uncertainties of a mean shifting time; zero is
+// none.
+type ShiftInputs struct {
+	Trigger       float64 // s, of the control edge
+	Rate          float64 // samples per second: gives 1/(rate·√12)
+	Pressure      float64 // Pa, of the threshold: sensor against supply
+	Slope         float64 // Pa/s at the crossing
+	Lag           float64 // s, of the pressure sensor
+	Repeatability float64 // s, standard deviation of single shifts
+	Shifts        int     // of the mean
+}
+
+// ShiftUncertainty is the budget of a mean shifting time, s.
+func ShiftUncertainty(mean float64, u ShiftInputs) (Budget, error) {
+	n := max(u.Shifts, 1)
+	inputs := []Input{
+		{Name: "trigger", U: u.Trigger},
+		{Name: "sampling", U: 1 / (u.Rate * math.Sqrt(12)), Shape: Rectangular},
+		{Name: "lag", U: u.Lag},
+		{Name: "repeatability", U: u.Repeatability / math.Sqrt(float64(n)), DOF: float64(n - 1)},
+	}
+	if u.Pressure != 0 {
+		inputs = append(inputs, Input{Name: "threshold", U: u.Pressure / math.Abs(u.Slope)})
+	}
+	return Propagate(func(x, y []float64) error {
+		y[0] = mean
+		for _, v := range x {
+			y[0] += v
+		}
+		return nil
+	}, 1, inputs)
 }
 
 // Statistics are of repeated shifts of one kind.

@@ -10,11 +10,11 @@ const (
 	methodIsothermal  = "iso6358-2.isothermality/1"
 	leastTankSamples  = 100
 	chokedShare       = 0.9  // of b: how far below the critical ratio the choked window ends
-	leastChokedWindow = 10   // samples
+	leastChokedWindow = 3    // samples
 	stepsPerSample    = 2    // Runge-Kutta steps
 	restWindow        = 2.0  // s at the end of a stop test
 	isothermalLimit   = 3.0  // K
-	rateFactor        = 50.0 // samples per time constant that a discharge needs
+	rateFactor        = 20.0 // samples per time constant that a discharge needs
 )
 
 // ChokedStart is how long after the first sample, s, the choked window of a
@@ -67,7 +67,7 @@ func (t TankTrace) rate(law FlowLaw, charging bool, p float64) float64 {
 
 // integrate fills p with the pressures at the samples. Convention: classical
 // Runge-Kutta, two steps per sample, so that a fit is the same everywhere; at
-// 50 samples per time constant it is exact to fractions of a pascal.
+// 100 samples per time constant it is exact to a fraction of a pascal.
 func (t TankTrace) integrate(law FlowLaw, charging bool, start float64, p []float64) {
 	h := t.Dt / stepsPerSample
 	y := start

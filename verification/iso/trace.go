@@ -92,3 +92,27 @@ func firstStay(y []float64, start int, level float64, rising, strict bool, stay 
 	}
 	return 0, false
 }
+
+// Resample reads the trace at times by linear interpolation, so that channels
+// of different rates can be combined sample by sample. It gives the times that
+// lie inside the trace and no farther than maxGap seconds between its samples,
+// and the values there.
+func (t Trace) Resample(times []float64, maxGap float64) Trace {
+	out := Trace{T: make([]float64, 0, len(times)), Y: make([]float64, 0, len(times))}
+	k := 0
+	for _, at := range times {
+		for k < len(t.T) && t.T[k] < at {
+			k++
+		}
+		switch {
+		case k == len(t.T):
+			return out
+		case t.T[k] == at:
+			out.T, out.Y = append(out.T, at), append(out.Y, t.Y[k])
+		case k > 0 && t.T[k]-t.T[k-1] <= maxGap:
+			share := (at - t.T[k-1]) / (t.T[k] - t.T[k-1])
+			out.T, out.Y = append(out.T, at), append(out.Y, t.Y[k-1]+share*(t.Y[k]-t.Y[k-1]))
+		}
+	}
+	return out
+}
