@@ -138,17 +138,18 @@ type Sentinel struct {
 // Decoding says how the value of one channel comes out of a scan. Value =
 // number · Scale · 10^-decimals + Offset, in the channel's unit.
 type Decoding struct {
-	Origin     Origin     `json:"origin,omitempty"`
-	At         int        `json:"at"` // first word of the scan, or column of its numbers
-	Type       Type       `json:"type"`
-	Order      Order      `json:"order"`
-	Bit        uint8      `json:"bit,omitempty"`  // lowest bit of a bit field
-	Bits       uint8      `json:"bits,omitempty"` // width of a bit field, 0: the whole value
-	Scale      float64    `json:"scale,omitempty"`
-	Offset     float64    `json:"offset,omitempty"`
-	Decimals   int        `json:"decimals,omitempty"` // 1 + word of the scan that holds the number of decimals, 0: none
-	Sentinels  []Sentinel `json:"sentinels,omitempty"`
-	Expression string     `json:"expression,omitempty"` // for FromExpression
+	Origin        Origin     `json:"origin,omitempty"`
+	At            int        `json:"at"` // first word of the scan, or column of its numbers
+	Type          Type       `json:"type"`
+	Order         Order      `json:"order"`
+	Bit           uint8      `json:"bit,omitempty"`  // lowest bit of a bit field
+	Bits          uint8      `json:"bits,omitempty"` // width of a bit field, 0: the whole value
+	Scale         float64    `json:"scale,omitempty"`
+	Offset        float64    `json:"offset,omitempty"`
+	NegativeAbove uint64     `json:"negative_above,omitempty"` // unsigned numbers above it are negative, for devices that wrap there; 0: none is
+	Decimals      int        `json:"decimals,omitempty"`       // 1 + word of the scan that holds the number of decimals, 0: none
+	Sentinels     []Sentinel `json:"sentinels,omitempty"`
+	Expression    string     `json:"expression,omitempty"` // for FromExpression
 }
 
 // Expression is a compiled expression over the channels of a group.
@@ -331,6 +332,9 @@ func (d *Decoding) Value(words []uint16) (float64, Reason) {
 			v = float64(int64(raw))
 		case TypeUint16, TypeUint32, TypeUint64:
 			v = float64(raw)
+			if d.NegativeAbove != 0 && raw > d.NegativeAbove {
+				v -= math.Ldexp(1, 16*n)
+			}
 		case TypeFloat16:
 			v = float16(uint16(raw))
 		case TypeFloat32:

@@ -28,6 +28,8 @@ func TestDecodingValue(t *testing.T) {
 		{"float16 least", d{Type: acquisition.TypeFloat16}, []uint16{0x0001}, math.Ldexp(1, -24), 0},
 		{"int16 scaled", d{Type: acquisition.TypeInt16, Scale: 0.01}, []uint16{0xCFC7}, -123.45, 0},
 		{"uint16", d{Type: acquisition.TypeUint16}, []uint16{0xCFC7}, 53191, 0},
+		{"uint16 up to where it wraps", d{Type: acquisition.TypeUint16, NegativeAbove: 41942}, []uint16{41942}, 41942, 0},
+		{"uint16 wrapped", d{Type: acquisition.TypeUint16, NegativeAbove: 41942}, []uint16{41943}, -23593, 0},
 		{"int32", d{Type: acquisition.TypeInt32}, []uint16{0xFFFF, 0xFFFE}, -2, 0},
 		{"uint32 low word first", d{Type: acquisition.TypeUint32, Order: acquisition.OrderCDAB}, []uint16{2, 1}, 65538, 0},
 		{"int64", d{Type: acquisition.TypeInt64}, []uint16{0xFFFF, 0xFFFF, 0xFFFF, 0xFFF6}, -10, 0},
