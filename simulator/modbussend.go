@@ -127,6 +127,7 @@ func (q *sender) run(ctx context.Context) {
 
 // send writes one delivery; false ends the conversation.
 func (q *sender) send(ctx context.Context, d *delivery) bool {
+	q.count(d, 1) // before the peer can see it: whoever has the answer finds it counted
 	rest := d.frame
 	for len(rest) > 0 {
 		n := len(rest)
@@ -137,20 +138,16 @@ func (q *sender) send(ctx context.Context, d *delivery) bool {
 			n = d.first
 		}
 		if _, err := q.c.line.Write(rest[:n]); err != nil {
+			q.count(d, -1)
 			return false
 		}
 		if rest = rest[n:]; len(rest) > 0 && d.pause > 0 {
 			wait(ctx, d.pause, nil)
 			if ctx.Err() != nil {
+				q.count(d, -1)
 				return false
 			}
 		}
-	}
-	if d.whole {
-		q.c.s.answers.Add(1)
-	}
-	if d.clean {
-		q.c.s.clean.Add(1)
 	}
 	switch d.then {
 	case thenClose:
@@ -161,6 +158,16 @@ func (q *sender) send(ctx context.Context, d *delivery) bool {
 	case thenStay:
 	}
 	return true
+}
+
+// count books a delivery, or takes it back.
+func (q *sender) count(d *delivery, n int64) {
+	if d.whole {
+		q.c.s.answers.Add(uint64(n))
+	}
+	if d.clean {
+		q.c.s.clean.Add(uint64(n))
+	}
 }
 
 // serveWaiting answers one request with what delays and faults make of the answer.
@@ -204,7 +211,8 @@ func (c *conn) serveWaiting(ctx context.Context, transaction uint16, id byte, re
 	case "", FaultDelay, FaultLate, FaultDuplicate, FaultSplit, FaultDribble, FaultUnsolicited:
 		d.clean = true
 	}
-	d.due = c.due(id, len(req)+len(d.frame))
+	const unitAndCRC = 3
+	d.due = c.due(id, len(req)+len(d.frame)-body+2*unitAndCRC)
 	c.spoil(d, &strike, body)
 	return true
 }

@@ -508,10 +508,13 @@ func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
+	n := uint64(c.whole)
+	c.s.answers.Add(n) // before the peer can see them: whoever has the answer finds it counted
+	c.s.clean.Add(n)
 	_, err := c.line.Write(c.out)
-	if err == nil {
-		c.s.answers.Add(uint64(c.whole))
-		c.s.clean.Add(uint64(c.whole))
+	if err != nil {
+		c.s.answers.Add(-n)
+		c.s.clean.Add(-n)
 	}
 	c.out, c.whole = c.out[:0], 0
 	return err
