@@ -98,6 +98,7 @@ func (a *Account) Balanced() bool { return a.Unexplained == 0 }
 type run struct {
 	from, to uint64
 	gap      bool
+	late     bool // a scan of a backfill block
 	reason   Reason
 }
 
@@ -131,7 +132,7 @@ func Audit(g *Group, planned []Span, start, stop int64, blocks iter.Seq2[*Block,
 			if n := len(runs); i > 0 && n > 0 && !runs[n-1].gap && runs[n-1].to == s {
 				runs[n-1].to++
 			} else {
-				runs = append(runs, run{from: s, to: s + 1})
+				runs = append(runs, run{from: s, to: s + 1, late: b.Backfill})
 			}
 			if !bySlot && b.Times[i] >= start && b.Times[i] < stop {
 				w, ok := within[k]
@@ -251,6 +252,29 @@ func (a *Account) count(g *Group, quality []Quality) {
 	}
 }
 
+// account returns the one account that a slot has, -1 if it has none or
+// several. Two agree in one case: numbers were missing and a gap was written
+// at once, then they came after all, late. The scan counts, the gap does not.
+func account(runs []run, active map[int]bool) int {
+	only, gap, late := -1, -1, -1
+	for i := range active {
+		only = i
+		switch r := runs[i]; {
+		case r.gap && (r.reason == ReasonSeqGap || r.reason == ReasonBrokerLoss || r.reason == ReasonUnreachable):
+			gap = i
+		case r.late:
+			late = i
+		}
+	}
+	switch {
+	case len(active) == 1:
+		return only
+	case len(active) == 2 && gap >= 0 && late >= 0:
+		return late
+	}
+	return -1
+}
+
 // sweep walks the boundaries of all runs within one planned span and sorts its
 // slots into stored, covered by a gap, and unexplained.
 func (a *Account) sweep(p Span, runs []run, once map[Grid][]run) {
@@ -285,21 +309,16 @@ func (a *Account) sweep(p Span, runs []run, once map[Grid][]run) {
 			return
 		}
 		n := to - at
-		switch len(active) {
-		case 1:
-			for i := range active {
-				if r := runs[i]; r.gap {
-					a.Gaps[r.reason] += n
-				} else {
-					a.Stored += n
-					once[p.Grid] = append(once[p.Grid], run{from: at, to: to})
-				}
-			}
-		default:
+		if i := account(runs, active); i < 0 {
 			a.Unexplained += n
 			if len(a.Spans) < 100 {
 				a.Spans = append(a.Spans, Span{Grid: p.Grid, From: at, To: to})
 			}
+		} else if r := runs[i]; r.gap {
+			a.Gaps[r.reason] += n
+		} else {
+			a.Stored += n
+			once[p.Grid] = append(once[p.Grid], run{from: at, to: to})
 		}
 		at = to
 	}

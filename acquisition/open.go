@@ -12,9 +12,9 @@ type Open struct {
 	epoch    EpochID
 	limit    int // bytes; 0: none
 	b        *Block
-	late     *Block // old data that arrived late; goes behind what is stored
-	lastTime int64  // of the last scan appended, also across blocks
-	full     Reason // why nothing more is taken once the limit is reached
+	late     []*Block // old data that arrived late, in the order of time within each; goes behind what is stored
+	lastTime int64    // of the last scan appended, also across blocks
+	full     Reason   // why nothing more is taken once the limit is reached
 	shed     uint64
 }
 
@@ -134,10 +134,13 @@ func (o *Open) Deliver(d *Delivery) Reason {
 		return o.full
 	}
 	if d.Backfill {
-		if o.late == nil {
-			o.late = &Block{Group: o.group, Epoch: o.epoch, Backfill: true}
+		// Late data may go back in time: then another block begins.
+		if n := len(o.late); n > 0 && (len(d.Scans) == 0 || o.late[n-1].Len() == 0 || d.Scans[0].Time > o.late[n-1].Times[o.late[n-1].Len()-1]) {
+			b = o.late[n-1]
+		} else {
+			b = &Block{Group: o.group, Epoch: o.epoch, Backfill: true}
+			o.late = append(o.late, b)
 		}
-		b = o.late
 		last := int64(0)
 		if n := b.Len(); n > 0 {
 			last = b.Times[n-1]
@@ -162,6 +165,7 @@ func (o *Open) Deliver(d *Delivery) Reason {
 	if len(d.Mark) > 0 {
 		b.Marks = append(b.Marks, d.Mark)
 	}
+	b.Marks = append(b.Marks, d.Marks...)
 	if d.Ack != nil {
 		b.committed = append(b.committed, d.Ack)
 	}
@@ -173,8 +177,9 @@ func (o *Open) Deliver(d *Delivery) Reason {
 func (o *Open) Take() *Block {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if b := o.late; b != nil {
-		o.late = nil
+	if len(o.late) > 0 {
+		b := o.late[0]
+		o.late = o.late[1:]
 		return b
 	}
 	b := o.b

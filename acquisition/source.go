@@ -24,11 +24,12 @@ type Delivery struct {
 	Group    *Group
 	Scans    []Scan
 	Gaps     []Gap
-	Mark     []byte // recognises a redelivered message, at most 32 bytes
-	Ack      func() // called after the commit, never before; may be nil
-	Early    bool   // the broker's window is half full: commit now
-	Backfill bool   // old data, which goes behind what is stored
-	NewEpoch bool   // the device's numbers started again: slots belong to a new epoch
+	Mark     []byte   // recognises a redelivered message, at most 32 bytes
+	Marks    [][]byte // further marks, when several messages made the delivery
+	Ack      func()   // called after the commit, never before; may be nil
+	Early    bool     // the broker's window is half full: commit now
+	Backfill bool     // old data, which goes behind what is stored
+	NewEpoch bool     // the device's numbers started again: slots belong to a new epoch
 }
 
 // Receiver is a pushed source: it hands over what arrives.
