@@ -145,6 +145,19 @@ func TestFlowBenchAborts(t *testing.T) {
 	}
 }
 
+func TestAbortBeatsAStartOfTheSameInstant(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "flow-bench", 1, nil)
+	actuate(t, p, "plc.start", 1)
+	actuate(t, p, "plc.abort", 1)
+	runUntil(t, p, "plc.running", 1, 0.1)
+	runUntil(t, p, "plc.running", 0, 10)
+	run(p, 1)
+	if x := p.Truth(); x["plc.running"] != 0 || x["plc.runs"] != 0 || x["plc.aborted"] != 1 {
+		t.Errorf("running %v, %v programs, aborted %v", x["plc.running"], x["plc.runs"], x["plc.aborted"])
+	}
+}
+
 func TestFlowBenchRepeatsByItself(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t, "flow-bench", 1, map[string]float64{"plc.auto": 1, "plc.rest": 0.5, "dwell": 0.5})

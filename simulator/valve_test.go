@@ -53,6 +53,24 @@ func TestSpoolWaitsAndMoves(t *testing.T) {
 	}
 }
 
+func TestSpoolMovesTheSameInCoarseSteps(t *testing.T) {
+	t.Parallel()
+	o := spoolOptions()
+	o.DeadOn = 0.0105 // the spool starts in the middle of a coarse step
+	fine, coarse := simulator.NewSpool(o, 1), simulator.NewSpool(o, 1)
+	fine.Energise(1)
+	coarse.Energise(1)
+	for k := range 20 {
+		coarse.Step(1e-3)
+		for range 100 {
+			fine.Step(1e-5)
+		}
+		if d := coarse.Position() - fine.Position(); math.Abs(d) > 0.02 {
+			t.Errorf("after %d ms: %v in coarse steps, %v in fine ones", k+1, coarse.Position(), fine.Position())
+		}
+	}
+}
+
 func TestSpoolNeverOpensBothSides(t *testing.T) {
 	t.Parallel()
 	s := simulator.NewSpool(spoolOptions(), 1)

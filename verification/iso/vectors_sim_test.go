@@ -22,14 +22,19 @@ const simLinear = 0.99999
 // simTank empties a tank through an orifice into the atmosphere.
 func simTank(v vector) (map[string]any, error) {
 	var in struct {
-		C, B, M, V, HA float64
-		TWall          float64 `json:"T_wall"`
-		PInit          float64 `json:"p_init"`
-		TInit          float64 `json:"T_init"`
-		PAtm           float64 `json:"p_atm"`
-		R, Gamma       float64
-		Rho0           float64 `json:"rho0"`
-		T0             float64
+		C     float64 `json:"C"`
+		B     float64 `json:"b"`
+		M     float64 `json:"m"`
+		V     float64 `json:"V"`
+		HA    float64 `json:"hA"`
+		TWall float64 `json:"T_wall"`
+		PInit float64 `json:"p_init"`
+		TInit float64 `json:"T_init"`
+		PAtm  float64 `json:"p_atm"`
+		R     float64 `json:"R"`
+		Gamma float64 `json:"gamma"`
+		Rho0  float64 `json:"rho0"`
+		T0    float64 `json:"T0"`
 	}
 	if err := json.Unmarshal(v.Inputs, &in); err != nil {
 		return nil, fmt.Errorf("inputs of %s: %w", v.ID, err)
@@ -40,8 +45,10 @@ func simTank(v vector) (map[string]any, error) {
 	var n simulator.Network
 	tank := n.AddVolume(simulator.VolumeOptions{V: in.V, P: in.PInit, T: in.TInit, HA: in.HA, Wall: in.TWall})
 	outside := n.AddBoundary(in.PAtm, in.TWall)
-	n.Connect(simulator.Path{From: tank, To: outside, Open: 1,
-		Orifice: simulator.Orifice{C: in.C, B: in.B, M: in.M, Linear: simLinear}})
+	n.Connect(simulator.Path{
+		From: tank, To: outside, Open: 1,
+		Orifice: simulator.Orifice{C: in.C, B: in.B, M: in.M, Linear: simLinear},
+	})
 	const h = 1e-3
 	rows := []map[string]any{}
 	now := 0.0
@@ -59,14 +66,28 @@ func simTank(v vector) (map[string]any, error) {
 // simCylinder extends a cylinder against the exhaust of its rod side.
 func simCylinder(v vector) (map[string]any, error) {
 	var in struct {
-		Bore, Rod, Stroke, Mass, Load, Vd1, Vd2, T, R float64
-		CIn                                           float64 `json:"C_in"`
-		BIn                                           float64 `json:"b_in"`
-		CEx                                           float64 `json:"C_ex"`
-		BEx                                           float64 `json:"b_ex"`
-		PS                                            float64 `json:"p_s"`
-		PAtm                                          float64 `json:"p_atm"`
-		Friction                                      struct{ Fs, Fc, Vs, V0, Visc float64 }
+		Bore     float64 `json:"bore"`
+		Rod      float64 `json:"rod"`
+		Stroke   float64 `json:"stroke"`
+		Mass     float64 `json:"mass"`
+		Load     float64 `json:"load"`
+		Vd1      float64 `json:"Vd1"`
+		Vd2      float64 `json:"Vd2"`
+		CIn      float64 `json:"C_in"`
+		BIn      float64 `json:"b_in"`
+		CEx      float64 `json:"C_ex"`
+		BEx      float64 `json:"b_ex"`
+		PS       float64 `json:"p_s"`
+		PAtm     float64 `json:"p_atm"`
+		T        float64 `json:"T"`
+		R        float64 `json:"R"`
+		Friction struct {
+			Fs   float64 `json:"Fs"`
+			Fc   float64 `json:"Fc"`
+			Vs   float64 `json:"vs"`
+			V0   float64 `json:"v0"`
+			Visc float64 `json:"visc"`
+		} `json:"friction"`
 	}
 	if err := json.Unmarshal(v.Inputs, &in); err != nil {
 		return nil, fmt.Errorf("inputs of %s: %w", v.ID, err)
@@ -81,10 +102,14 @@ func simCylinder(v vector) (map[string]any, error) {
 		},
 		Isothermal: true, T: in.T, Ambient: in.PAtm,
 	}, 0, in.PAtm, in.PS)
-	c.Port[0] = simulator.Port{Open: 1, P: in.PS, T: in.T,
-		Path: simulator.Orifice{C: in.CIn, B: in.BIn, M: 0.5, Linear: simLinear}}
-	c.Port[1] = simulator.Port{Open: 1, P: in.PAtm, T: in.T,
-		Path: simulator.Orifice{C: in.CEx, B: in.BEx, M: 0.5, Linear: simLinear}}
+	c.Port[0] = simulator.Port{
+		Open: 1, P: in.PS, T: in.T,
+		Path: simulator.Orifice{C: in.CIn, B: in.BIn, M: 0.5, Linear: simLinear},
+	}
+	c.Port[1] = simulator.Port{
+		Open: 1, P: in.PAtm, T: in.T,
+		Path: simulator.Orifice{C: in.CEx, B: in.BEx, M: 0.5, Linear: simLinear},
+	}
 
 	const h, limit = 1e-5, 60.0
 	got := map[string]any{}
