@@ -87,6 +87,7 @@ type publisher struct {
 	seq     uint64
 	held    []outgoing // by fault late
 	waiting []paho.Token
+	backlog []outgoing // not sent yet
 
 	published, acked, lost atomic.Uint64
 	struck                 [4]atomic.Uint64 // as publisherFaults
@@ -247,8 +248,12 @@ func (p *publisher) run(ctx context.Context) error {
 		return err
 	}
 	p.client = paho.NewClient(o)
-	p.client.Connect() // retried for ever by the client; what is published meanwhile waits in it
 	defer p.client.Disconnect(100)
+	select {
+	case <-p.client.Connect().Done(): // the client tries for ever
+	case <-ctx.Done():
+		return nil
+	}
 	switch {
 	case p.stream != nil:
 		for {
@@ -407,16 +412,24 @@ func (p *publisher) deliver(g outgoing) {
 	}
 }
 
-// send hands one message to the client.
+// outstanding is how many messages may wait for the network or for an answer; what is beyond is lost, and counted.
+const outstanding = 20000
+
+// send hands one message to the client. Without a connection QoS 0 is lost, the rest waits here, so that the order stays.
 func (p *publisher) send(g outgoing) {
-	const outstanding = 20000
 	p.settle()
-	if len(p.waiting) >= outstanding {
+	switch {
+	case len(p.waiting)+len(p.backlog) >= outstanding, p.o.QoS == 0 && !p.client.IsConnectionOpen():
 		p.lost.Add(1)
 		return
 	}
-	p.published.Add(1)
-	p.waiting = append(p.waiting, p.client.Publish(g.topic, p.o.QoS, p.o.Retained, g.payload))
+	p.backlog = append(p.backlog, g)
+	sent := 0
+	for ; sent < len(p.backlog) && p.client.IsConnectionOpen(); sent++ {
+		p.published.Add(1)
+		p.waiting = append(p.waiting, p.client.Publish(p.backlog[sent].topic, p.o.QoS, p.o.Retained, p.backlog[sent].payload))
+	}
+	p.backlog = append(p.backlog[:0], p.backlog[sent:]...)
 }
 
 // settle counts the answers that have come.
@@ -451,7 +464,7 @@ func (p *publisher) finish() {
 		}
 	}
 	p.settle()
-	p.lost.Add(uint64(len(p.waiting)))
+	p.lost.Add(uint64(len(p.waiting) + len(p.backlog)))
 }
 
 // clientOptions returns what paho wants to know.
