@@ -19,11 +19,11 @@ import (
 
 // piped runs a server over net.Pipe in virtual time, writes a request for three holding registers and hands over the
 // client's end.
-func piped(t *testing.T, serial bool, f simulator.Fault, check func(t *testing.T, s *simulator.Server, c net.Conn)) {
+func piped(t *testing.T, framing string, f simulator.Fault, check func(t *testing.T, s *simulator.Server, c net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s, err := simulator.NewServer(simulator.ServerOptions{
-			Units: map[byte]simulator.Memory{5: &simulator.AddressMemory{Unit: 5}}, RTU: serial, Faults: []simulator.Fault{f}, Seed: 1,
+			Units: map[byte]simulator.Memory{5: &simulator.AddressMemory{Unit: 5}}, RTU: framing == "rtu", Faults: []simulator.Fault{f}, Seed: 1,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -32,7 +32,7 @@ func piped(t *testing.T, serial bool, f simulator.Fault, check func(t *testing.T
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.ServeConn(ctx, there) }()
-		if serial {
+		if framing == "rtu" {
 			send(t, here, rtu(5, three()))
 		} else {
 			send(t, here, mbap(0x0102, 5, three()))
@@ -110,14 +110,11 @@ func TestFaultsChangeTheAnswer(t *testing.T) {
 		"delay":                   {simulator.Fault{Kind: simulator.FaultDelay, At: at, Delay: time.Second}, tcp(same), line(same), false},
 		"F032 restart by a fault": {simulator.Fault{Kind: simulator.FaultRestart, At: at, Delay: time.Second}, nil, nil, true},
 	} {
-		for _, serial := range []bool{false, true} {
-			want, framing := c.tcp, "tcp"
-			if serial {
-				want, framing = c.rtu, "rtu"
-			}
+		for framing, want := range map[string][]byte{"tcp": c.tcp, "rtu": c.rtu} {
 			t.Run(name+"/"+framing, func(t *testing.T) {
 				t.Parallel()
-				piped(t, serial, c.fault, func(t *testing.T, _ *simulator.Server, conn net.Conn) {
+				piped(t, framing, c.fault, func(t *testing.T, _ *simulator.Server, conn net.Conn) {
+					t.Helper()
 					got, ended := drain(t, conn)
 					if !bytes.Equal(got, want) {
 						t.Errorf("answer % X, want % X", got, want)
@@ -135,7 +132,8 @@ func TestF019EveryExceptionCode(t *testing.T) {
 	t.Parallel()
 	seen := map[byte]bool{}
 	for code := 1; code < 256; code++ {
-		piped(t, false, simulator.Fault{Kind: simulator.FaultException, N: code}, func(t *testing.T, s *simulator.Server, c net.Conn) {
+		piped(t, "tcp", simulator.Fault{Kind: simulator.FaultException, N: code}, func(t *testing.T, s *simulator.Server, c net.Conn) {
+			t.Helper()
 			got := receive(t, c, 9)
 			seen[got[8]] = got[7] == 0x83 && s.Counts().Exceptions[simulator.Exception(code)] == 1
 		})
@@ -149,12 +147,14 @@ func TestF019EveryExceptionCode(t *testing.T) {
 
 func TestF021ForeignProtocols(t *testing.T) {
 	t.Parallel()
-	piped(t, false, simulator.Fault{Kind: simulator.FaultHTTP}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+	piped(t, "tcp", simulator.Fault{Kind: simulator.FaultHTTP}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+		t.Helper()
 		if got, ended := drain(t, c); !bytes.HasPrefix(got, []byte("HTTP/1.1 400")) || !ended {
 			t.Errorf("answer %q, ended %v", got, ended)
 		}
 	})
-	piped(t, true, simulator.Fault{Kind: simulator.FaultGarbage, N: 40}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+	piped(t, "rtu", simulator.Fault{Kind: simulator.FaultGarbage, N: 40}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+		t.Helper()
 		if got, ended := drain(t, c); len(got) != 40 || ended {
 			t.Errorf("answer % X, ended %v", got, ended)
 		}
@@ -163,13 +163,15 @@ func TestF021ForeignProtocols(t *testing.T) {
 
 func TestF011UnsolicitedFrame(t *testing.T) {
 	t.Parallel()
-	piped(t, false, simulator.Fault{Kind: simulator.FaultUnsolicited}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+	piped(t, "tcp", simulator.Fault{Kind: simulator.FaultUnsolicited}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+		t.Helper()
 		got, _ := drain(t, c)
 		if len(got) != 30 || got[0] == 1 || got[15] != 1 || !bytes.Equal(got[15:], mbap(0x0102, 5, answer())) {
 			t.Errorf("% X: want a foreign transaction, then the answer", got)
 		}
 	})
-	piped(t, true, simulator.Fault{Kind: simulator.FaultUnsolicited, Delay: time.Second}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+	piped(t, "rtu", simulator.Fault{Kind: simulator.FaultUnsolicited, Delay: time.Second}, func(t *testing.T, _ *simulator.Server, c net.Conn) {
+		t.Helper()
 		began := time.Now()
 		if got := receive(t, c, 11); !bytes.Equal(got, rtu(5, answer())) {
 			t.Errorf("% X", got)
@@ -359,7 +361,9 @@ func TestProxyPassesAndRechunks(t *testing.T) {
 	}})
 	c := dial(t, address)
 	for _, f := range []simulator.ProxyFault{
-		{}, {Down: simulator.Toll{Piece: 1}}, {Up: simulator.Toll{Piece: 3}, Down: simulator.Toll{Piece: 7, Pause: time.Millisecond}},
+		{},
+		{Down: simulator.Toll{Piece: 1}},
+		{Up: simulator.Toll{Piece: 3}, Down: simulator.Toll{Piece: 7, Pause: time.Millisecond}},
 		{Up: simulator.Toll{Delay: 30 * time.Millisecond}, Down: simulator.Toll{Delay: 30 * time.Millisecond}},
 	} {
 		p.Set(f)

@@ -174,8 +174,8 @@ func (p *Proxy) serve(ctx context.Context, client net.Conn) {
 	stop := context.AfterFunc(ctx, func() { c.end(EndClose) })
 	defer stop()
 	var both sync.WaitGroup
-	both.Go(func() { c.pump(ctx, client, target, true) })
-	both.Go(func() { c.pump(ctx, target, client, false) })
+	both.Go(func() { c.pump(ctx, client, target, up) })
+	both.Go(func() { c.pump(ctx, target, client, down) })
 	both.Wait()
 	c.end(EndClose)
 }
@@ -213,15 +213,23 @@ type piece struct {
 	b   []byte
 }
 
+// direction is which way bytes go.
+type direction uint8
+
+const (
+	up direction = iota // from the client to the target
+	down
+)
+
 // pump takes bytes of one direction; a second goroutine passes them on when they are due.
-func (c *pair) pump(ctx context.Context, from, to net.Conn, upstream bool) {
+func (c *pair) pump(ctx context.Context, from, to net.Conn, way direction) {
 	line := make(chan piece, 1024)
 	var passing sync.WaitGroup
-	passing.Go(func() { c.pass(ctx, line, to, upstream) })
+	passing.Go(func() { c.pass(ctx, line, to, way) })
 	buffer := make([]byte, 1<<16)
 	for {
 		n, err := from.Read(buffer)
-		toll := c.toll(upstream)
+		toll := c.toll(way)
 		if n > 0 {
 			send(ctx, line, piece{time.Now().Add(toll.Delay), append([]byte(nil), buffer[:n]...)})
 		}
@@ -245,15 +253,16 @@ func send(ctx context.Context, line chan<- piece, v piece) {
 	}
 }
 
-func (c *pair) toll(upstream bool) Toll {
-	if f := c.p.fault.Load(); upstream {
+func (c *pair) toll(way direction) Toll {
+	f := c.p.fault.Load()
+	if way == up {
 		return f.Up
 	}
-	return c.p.fault.Load().Down
+	return f.Down
 }
 
 // pass writes pieces when they are due, as the toll of the moment wants it.
-func (c *pair) pass(ctx context.Context, line <-chan piece, to net.Conn, upstream bool) {
+func (c *pair) pass(ctx context.Context, line <-chan piece, to net.Conn, way direction) {
 	var state *ProxyFault
 	var since int64
 	deaf := false
@@ -269,7 +278,7 @@ func (c *pair) pass(ctx context.Context, line <-chan piece, to net.Conn, upstrea
 			if f := c.p.fault.Load(); f != state {
 				state, since, deaf = f, 0, false
 			}
-			toll := c.toll(upstream)
+			toll := c.toll(way)
 			n := len(rest)
 			if toll.Piece > 0 {
 				n = min(n, toll.Piece)
@@ -281,7 +290,7 @@ func (c *pair) pass(ctx context.Context, line <-chan piece, to net.Conn, upstrea
 				c.p.vanished.Add(uint64(len(rest)))
 				break
 			}
-			if !c.write(to, rest[:n], &toll, upstream) {
+			if !c.write(to, rest[:n], &toll, way) {
 				return
 			}
 			since += int64(n)
@@ -307,7 +316,7 @@ func (c *pair) pass(ctx context.Context, line <-chan piece, to net.Conn, upstrea
 }
 
 // write passes one piece on.
-func (c *pair) write(to net.Conn, b []byte, toll *Toll, upstream bool) bool {
+func (c *pair) write(to net.Conn, b []byte, toll *Toll, way direction) bool {
 	if toll.Damage > 0 {
 		for i := range b {
 			r := mix64(c.p.random.Add(0x9E3779B97F4A7C15))
@@ -318,13 +327,13 @@ func (c *pair) write(to net.Conn, b []byte, toll *Toll, upstream bool) bool {
 		}
 	}
 	if c.p.o.Tap != nil {
-		c.p.o.Tap(upstream, b)
+		c.p.o.Tap(way == up, b)
 	}
 	if _, err := to.Write(b); err != nil {
 		c.end(EndReset)
 		return false
 	}
-	if upstream {
+	if way == up {
 		c.p.up.Add(uint64(len(b)))
 	} else {
 		c.p.down.Add(uint64(len(b)))

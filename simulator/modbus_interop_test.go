@@ -17,15 +17,16 @@ import (
 func foreign(t *testing.T) *simulator.Twin {
 	t.Helper()
 	bit := func(table simulator.Table, address uint16, v float64) simulator.Register {
-		return simulator.Register{Table: table, Address: address, Type: "bool", Value: ptr(v), Writable: table == simulator.Coils}
+		return simulator.Register{Table: table, Address: address, Type: "bool", Value: new(v), Writable: table == simulator.Coils}
 	}
 	unit := simulator.UnitOptions{ID: 1, Registers: []simulator.Register{
-		{Table: simulator.Holdings, Address: 0, Type: "float32", Value: ptr(-123.45)},
-		{Table: simulator.Holdings, Address: 2, Type: "float32", Order: "CDAB", Value: ptr(612.345)},
-		{Table: simulator.Inputs, Address: 0, Type: "int32", Order: "CDAB", Value: ptr(-100000.0)},
+		{Table: simulator.Holdings, Address: 0, Type: "float32", Value: new(-123.45)},
+		{Table: simulator.Holdings, Address: 2, Type: "float32", Order: "CDAB", Value: new(612.345)},
+		{Table: simulator.Inputs, Address: 0, Type: "int32", Order: "CDAB", Value: new(-100000.0)},
 		bit(simulator.Coils, 0, 0), bit(simulator.Coils, 1, 1), bit(simulator.Coils, 2, 1), bit(simulator.Coils, 3, 0),
 		bit(simulator.Discretes, 0, 1), bit(simulator.Discretes, 1, 0),
-		{Table: simulator.Holdings, Address: 10, Type: "uint16", Writable: true}, {Table: simulator.Holdings, Address: 11, Type: "uint16", Writable: true},
+		{Table: simulator.Holdings, Address: 10, Type: "uint16", Writable: true},
+		{Table: simulator.Holdings, Address: 11, Type: "uint16", Writable: true},
 		{Table: simulator.Holdings, Address: 12, Type: "uint32", Writable: true},
 	}}
 	return start(t, simulator.Options{Rig: "r", Buses: []simulator.BusOptions{
@@ -38,7 +39,7 @@ func execute(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // the test's own arguments
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
@@ -52,7 +53,7 @@ func TestLibmodbusReadsTheTwin(t *testing.T) {
 		t.Skip("no C compiler: interoperation with libmodbus was not tested")
 	}
 	program := filepath.Join(t.TempDir(), "libmodbus")
-	if out, err := exec.CommandContext(t.Context(), compiler, "-o", program, "testdata/libmodbus.c", "-I/usr/include/modbus", "-lmodbus").CombinedOutput(); err != nil { //nolint:gosec // constant arguments
+	if out, err := exec.CommandContext(t.Context(), compiler, "-o", program, "testdata/libmodbus.c", "-I/usr/include/modbus", "-lmodbus").CombinedOutput(); err != nil {
 		t.Skipf("libmodbus is not installed: interoperation with it was not tested (%v: %s)", err, out)
 	}
 	const want = `read registers 4 C2F6 E666 1614 4419

@@ -299,7 +299,7 @@ func TestRTULineRecoversFromNoise(t *testing.T) {
 	bad[3] ^= 1
 	for _, noise := range [][]byte{bad, {0xFF}, {1, 3, 0}, make([]byte, 3000), {1, 0x42, 9, 9, 9}} {
 		send(t, c, noise)
-		time.Sleep(60 * time.Millisecond) //nolint:forbidigo // the silence between two frames on a real line
+		time.Sleep(60 * time.Millisecond)
 		send(t, c, good)
 		if got, want := receive(t, c, 7), rtu(1, []byte{3, 2, 0x04, 0x07}); !cmp.Equal(got, want) {
 			t.Fatalf("after % X: % X, want % X", noise[:min(5, len(noise))], got, want)
@@ -482,14 +482,14 @@ func BenchmarkServer(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // benchmark
+			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				b.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(b.Context())
 			done := make(chan error, 1)
 			go func() { done <- s.Serve(ctx, l) }()
-			c, err := net.Dial("tcp", l.Addr().String()) //nolint:noctx // benchmark
+			c, err := net.Dial("tcp", l.Addr().String())
 			if err != nil {
 				b.Fatal(err)
 			}

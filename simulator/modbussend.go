@@ -50,7 +50,7 @@ func (d *deliveries) Push(x any) {
 }
 
 // Pop implements heap.Interface.
-func (d *deliveries) Pop() any {
+func (d *deliveries) Pop() any { //nolint:ireturn // heap.Interface
 	all := *d
 	v := all[len(all)-1]
 	*d = all[:len(all)-1]
@@ -187,7 +187,7 @@ func (c *conn) serveWaiting(ctx context.Context, transaction uint16, id byte, re
 	d := c.queue.blank()
 	d.frame = c.begin(d.frame, transaction, id)
 	body := len(d.frame)
-	switch strike.Kind {
+	switch strike.Kind { //nolint:exhaustive // the others spoil an answer that must be there first
 	case FaultRestart:
 		c.s.silent.Add(1)
 		c.s.Restart(strike.Delay)
@@ -207,7 +207,7 @@ func (c *conn) serveWaiting(ctx context.Context, transaction uint16, id byte, re
 		return true
 	}
 	d.whole = true
-	switch strike.Kind {
+	switch strike.Kind { //nolint:exhaustive // the others change the bytes
 	case "", FaultDelay, FaultLate, FaultDuplicate, FaultSplit, FaultDribble, FaultUnsolicited:
 		d.clean = true
 	}
@@ -264,15 +264,17 @@ func (c *conn) spoil(d *delivery, f *armed, body int) {
 		return n
 	}
 	pdu := d.frame[body:]
-	switch f.Kind { // what changes before the frame is closed
+	switch f.Kind { //nolint:exhaustive // what changes before the frame is closed
 	case FaultUnit:
 		d.frame[body-1] += byte(or(1))
 	case FaultFunction:
 		pdu[0] += byte(or(1))
 	case FaultByteCount:
 		pdu[1] += byte(or(2))
-	case FaultShort, FaultLong:
-		d.frame = resize(d.frame, body, or(1), f.Kind == FaultLong)
+	case FaultShort:
+		d.frame = resize(d.frame, body, -or(1))
+	case FaultLong:
+		d.frame = resize(d.frame, body, or(1))
 	case FaultTransaction, FaultProtocol, FaultLength:
 		d.whole = !rtu
 	}
@@ -283,7 +285,7 @@ func (c *conn) spoil(d *delivery, f *armed, body int) {
 		}
 		return 1 + int(f.choice%uint64(max(limit-1, 1)))
 	}
-	switch f.Kind {
+	switch f.Kind { //nolint:exhaustive // what changes the closed frame, or when it goes
 	case FaultTransaction:
 		if !rtu {
 			binary.BigEndian.PutUint16(d.frame, binary.BigEndian.Uint16(d.frame)+uint16(or(1)))
@@ -357,29 +359,25 @@ func (c *conn) handOver(d *delivery, f *armed, body int) {
 	c.queue.add(more)
 }
 
-// resize makes the answer to a read n registers (bytes of bits) shorter or longer, its count with it; other answers by n bytes.
-func resize(frame []byte, body, n int, longer bool) []byte {
+// resize makes the answer to a read n registers (bytes of bits) longer, or shorter if n is negative, its count with it;
+// other answers by n bytes.
+func resize(frame []byte, body, n int) []byte {
 	pdu := frame[body:]
-	switch pdu[0] {
-	case 3, 4, 23:
+	counted := pdu[0] == 1 || pdu[0] == 2
+	least := 1
+	if pdu[0] == 3 || pdu[0] == 4 || pdu[0] == 23 {
 		n *= 2
-	}
-	counted := pdu[0] == 1 || pdu[0] == 2 || pdu[0] == 3 || pdu[0] == 4 || pdu[0] == 23
-	if longer {
-		n = min(n, maxPDU-len(pdu))
-		for i := range n {
-			frame = append(frame, byte(0xE0+i))
-		}
-	} else {
-		n = min(n, len(pdu)-1)
-		if counted {
-			n = min(n, len(pdu)-2)
-		}
-		frame = frame[:len(frame)-n]
-		n = -n
+		counted = true
 	}
 	if counted {
-		frame[body+1] = byte(int(frame[body+1]) + n)
+		least = 2
 	}
-	return frame
+	n = max(min(n, maxPDU-len(pdu)), least-len(pdu))
+	if counted {
+		pdu[1] = byte(int(pdu[1]) + n)
+	}
+	for i := range n {
+		frame = append(frame, byte(0xE0+i))
+	}
+	return frame[:body+len(pdu)+n]
 }

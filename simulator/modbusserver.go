@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -136,7 +137,7 @@ func (s *Server) SetFaults(faults []Fault) error {
 }
 
 // Mute makes a unit silent, or lets it speak again.
-func (s *Server) Mute(unit byte, on bool) {
+func (s *Server) Mute(unit byte, on bool) { //nolint:revive // a fault is on or off, as Twin.Break has it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if on {
@@ -153,7 +154,7 @@ func (s *Server) settle() {
 }
 
 // Unplug takes the server off the wire, or puts it back: connections are reset, ports refuse, lines are silent.
-func (s *Server) Unplug(on bool) {
+func (s *Server) Unplug(on bool) { //nolint:revive // a fault is on or off, as Twin.Break has it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unplugged = on
@@ -206,9 +207,7 @@ func (s *Server) Counts() Counts {
 			n.Exceptions[Exception(i)] = v
 		}
 	}
-	for kind, v := range s.struck {
-		n.Faults[kind] = v
-	}
+	maps.Copy(n.Faults, s.struck)
 	return n
 }
 
@@ -254,7 +253,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup
 			if errors.As(err, &temporary) && temporary.Timeout() {
 				continue
 			}
-			return err
+			return err //nolint:wrapcheck // Serve says where
 		}
 		if s.o.TLS != nil {
 			c = tls.Server(c, s.o.TLS)
@@ -395,7 +394,7 @@ type conn struct {
 
 func (c *conn) close() (err error) {
 	c.closing.Do(func() { err = c.line.Close() })
-	return err
+	return err //nolint:wrapcheck // looked at by nobody but a caller that was refused
 }
 
 // reset closes a connection so that the peer sees a reset.
@@ -415,7 +414,8 @@ func (c *conn) reset() {
 // read takes bytes and serves whole requests until the line ends.
 func (c *conn) read(ctx context.Context) {
 	for {
-		used, ok := 0, true
+		var used int
+		var ok bool
 		if c.s.o.RTU {
 			used, ok = c.takeRTU(ctx)
 		} else {
@@ -517,7 +517,7 @@ func (c *conn) flush() error {
 		c.s.clean.Add(-n)
 	}
 	c.out, c.whole = c.out[:0], 0
-	return err
+	return err //nolint:wrapcheck // it ends the conversation and is told to nobody
 }
 
 // serve answers one request PDU; false ends the conversation.

@@ -28,7 +28,7 @@ type subscriber struct {
 }
 
 // subscribe connects to a broker and keeps everything under a filter.
-func subscribe(t *testing.T, url, filter string, qos byte, change func(o *paho.ClientOptions)) (*subscriber, paho.Client) {
+func subscribe(t *testing.T, url, filter string, qos byte, change func(o *paho.ClientOptions)) (*subscriber, paho.Client) { //nolint:ireturn // paho has no other
 	t.Helper()
 	s := &subscriber{more: make(chan struct{}, 1)}
 	o := paho.NewClientOptions().AddBroker(url).SetClientID(t.Name()).SetConnectTimeout(3 * time.Second).
@@ -365,7 +365,7 @@ func TestBrokerCountsWhatItDrops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer broker.Close() //nolint:errcheck // end of test
+	defer broker.Close()
 	block := make(chan struct{})
 	o := paho.NewClientOptions().AddBroker(broker.URL()).SetClientID("slow").SetDefaultPublishHandler(func(paho.Client, paho.Message) { <-block })
 	slow := paho.NewClient(o)
@@ -384,7 +384,7 @@ func TestBrokerCountsWhatItDrops(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("64 MB for a client that takes nothing, and no drop was counted")
 		}
-		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the broker works in wall time
+		time.Sleep(10 * time.Millisecond)
 	}
 	close(block)
 	slow.Disconnect(10)
@@ -392,9 +392,9 @@ func TestBrokerCountsWhatItDrops(t *testing.T) {
 
 func TestMosquittoClientsReadTheBroker(t *testing.T) {
 	t.Parallel()
-	path, err := exec.LookPath("mosquitto_sub")
+	path, err := exec.LookPath("mosquitto_sub") //nolint:misspell // its name
 	if err != nil {
-		t.Skip("mosquitto_sub is not installed: interoperation with mosquitto's clients was not tested")
+		t.Skip("mosquitto_sub is not installed: interoperation with its clients was not tested") //nolint:misspell // its name
 	}
 	twin := start(t, simulator.Options{
 		Rig: "r", Plant: "flow-bench", Buses: []simulator.BusOptions{{Name: "m", Kind: simulator.BusMQTT}},

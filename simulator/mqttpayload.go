@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -328,17 +329,17 @@ func (o *PublisherOptions) check() error {
 	case o.Topic == "" || strings.ContainsAny(o.Topic, "+#"):
 		return fmt.Errorf("topic %q: a publisher needs one without wildcards", o.Topic)
 	case len(o.Signals) == 0:
-		return fmt.Errorf("no signals")
+		return errors.New("no signals")
 	case o.QoS > 2:
 		return fmt.Errorf("qos %d: 0, 1 or 2", o.QoS)
 	case o.Bursts && (o.Rate != 0 || o.Samples != 0):
-		return fmt.Errorf("bursts come when the plant takes them: rate and samples must be left out")
+		return errors.New("bursts come when the plant takes them: rate and samples must be left out")
 	case !o.Bursts && o.Rate <= 0:
 		return fmt.Errorf("rate %g Hz must be above 0", o.Rate)
 	case o.Samples < 0 || o.Samples > math.MaxUint16:
 		return fmt.Errorf("samples %d: 0 to 65535", o.Samples)
 	case o.Payload == PayloadNumber && (o.Samples > 0 || o.Bursts || len(o.Signals) > 1 && !strings.Contains(o.Topic, "{signal}")):
-		return fmt.Errorf("payload number carries one sample of one signal: give {signal} in the topic, no samples, no bursts")
+		return errors.New("payload number carries one sample of one signal: give {signal} in the topic, no samples, no bursts")
 	case !slices.Contains([]string{"", "s", "ms", "us", "ns", "rfc3339", "text", "none"}, o.TimeUnit):
 		return fmt.Errorf("time unit %q is unknown: s, ms, us, ns, rfc3339, text, none", o.TimeUnit)
 	}

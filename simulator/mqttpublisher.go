@@ -391,7 +391,7 @@ func (p *publisher) deliver(g outgoing) {
 		if !f.strikes(p.twin.o.Seed+uint64(i)<<32, 0, 0) {
 			continue
 		}
-		switch f.Kind {
+		switch f.Kind { //nolint:exhaustive // newPublisher lets no others in
 		case FaultMute:
 			times = 0
 		case FaultDuplicate:

@@ -141,7 +141,7 @@ func (t *Twin) openBus(ctx context.Context, o *BusOptions) (err error) {
 		if err != nil {
 			return err
 		}
-		b.broker, err = OpenBroker(BrokerOptions{Listen: o.Listen, TLS: conf, Users: o.Users})
+		b.broker, err = OpenBroker(BrokerOptions{Listen: o.Listen, TLS: conf, Users: o.Users}) //nolint:contextcheck // binding an address does not wait
 		return err
 	}
 	if err := t.newServer(b); err != nil {
@@ -606,7 +606,7 @@ func (t *Twin) Break(fault string, on bool) error {
 	return t.plant.Break(fault, on)
 }
 
-func (t *Twin) breakBus(b *twinBus, kind, unit string, on bool) error {
+func (t *Twin) breakBus(b *twinBus, kind, unit string, on bool) error { //nolint:revive // a fault is on or off
 	switch {
 	case kind == "unplug" && b.broker != nil:
 		return b.broker.Unplug(on)

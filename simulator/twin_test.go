@@ -114,7 +114,7 @@ func TestTwinShowsThePlant(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("registers say p1 %v Pa, gauge %v Pa, T1 %v K; truth %v, %v, %v", p1, p1g, temperature, truth["p1"], truth["p_atm"], truth["T1"])
 		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the plant runs in wall time
+		time.Sleep(5 * time.Millisecond)
 	}
 	before := time.Now().UnixNano()
 	clock := int64(binary.BigEndian.Uint64(ask(t, c, 1, unhex(t, "03 0014 0004"))[2:]))
@@ -149,7 +149,7 @@ func TestTwinFaults(t *testing.T) {
 	breaks("freeze:p1", true)
 	first := ask(t, c, 1, unhex(t, "03 0000 0002"))
 	for range 20 {
-		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the plant runs in wall time
+		time.Sleep(2 * time.Millisecond)
 		if got := ask(t, c, 1, unhex(t, "03 0000 0002")); !cmp.Equal(got, first) {
 			t.Fatalf("a frozen signal moved: % X, % X", got, first)
 		}
@@ -166,7 +166,7 @@ func TestTwinFaults(t *testing.T) {
 	if n, err := c.Read(make([]byte, 1)); err == nil {
 		t.Errorf("%d bytes from an unplugged bus", n)
 	}
-	if other, err := net.DialTimeout("tcp", address, time.Second); err == nil { //nolint:noctx // bounded
+	if other, err := net.DialTimeout("tcp", address, time.Second); err == nil {
 		_ = other.Close()
 		t.Error("an unplugged bus takes connections")
 	}
@@ -201,7 +201,7 @@ func TestTwinFaults(t *testing.T) {
 func redial(t *testing.T, address string) net.Conn {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		c, err := net.DialTimeout("tcp", address, time.Second) //nolint:noctx // bounded
+		c, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			t.Cleanup(func() { _ = c.Close() })
 			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
@@ -210,7 +210,7 @@ func redial(t *testing.T, address string) net.Conn {
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the port comes back in wall time
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -275,7 +275,7 @@ func TestTwinOverRTU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer line.Close() //nolint:errcheck // end of test
+	defer line.Close()
 	if path, err := filepath.EvalSymlinks(link); err != nil || path != twin.Addr("line") {
 		t.Errorf("link leads to %s (%v), the line is %s", path, err, twin.Addr("line"))
 	}
@@ -396,7 +396,7 @@ func TestTwinTruthFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	lines := bufio.NewScanner(f)
 	lines.Scan()
 	var head struct {

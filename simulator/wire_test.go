@@ -36,8 +36,6 @@ func shown(t *testing.T, r simulator.Register, si string, v float64) []uint16 {
 	return words(t, u, simulator.Holdings, 10, n)
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // TestRegisterWords compares with words that were worked out by hand or printed by a maker.
 func TestRegisterWords(t *testing.T) {
 	t.Parallel()
@@ -89,9 +87,9 @@ func TestRegisterWords(t *testing.T) {
 		{"keller over", keller("int32"), "Pa", 31e5, []uint16{0x7FFF, 0xFFFF}},
 		{"keller under", keller("int32"), "Pa", -2e5, []uint16{0x8000, 0x0000}},
 		{"keller broken", simulator.Register{Type: "float32", Unit: "bar_a"}, "Pa", nan, []uint16{0x7FC0, 0x0000}},
-		{"no value", simulator.Register{Type: "int16", NaN: ptr(uint64(32764))}, "1", nan, []uint16{32764}},
-		{"negative scale", simulator.Register{Type: "int16", Scale: -1, Low: ptr(-10.0), High: ptr(100.0), Over: ptr(uint64(1)), Under: ptr(uint64(2))}, "1", 50, []uint16{0xFFCE}},
-		{"negative scale, over", simulator.Register{Type: "int16", Scale: -1, Low: ptr(-10.0), High: ptr(100.0), Over: ptr(uint64(1)), Under: ptr(uint64(2))}, "1", 101, []uint16{1}},
+		{"no value", simulator.Register{Type: "int16", NaN: new(uint64(32764))}, "1", nan, []uint16{32764}},
+		{"negative scale", simulator.Register{Type: "int16", Scale: -1, Low: new(-10.0), High: new(100.0), Over: new(uint64(1)), Under: new(uint64(2))}, "1", 50, []uint16{0xFFCE}},
+		{"negative scale, over", simulator.Register{Type: "int16", Scale: -1, Low: new(-10.0), High: new(100.0), Over: new(uint64(1)), Under: new(uint64(2))}, "1", 101, []uint16{1}},
 		{"offset", simulator.Register{Type: "uint16", Scale: 0.1, Offset: -100, Unit: "degC"}, "K", 293.15, []uint16{1200}},
 	} {
 		if diff := cmp.Diff(c.want, shown(t, c.r, c.si, c.v)); diff != "" {
@@ -101,12 +99,12 @@ func TestRegisterWords(t *testing.T) {
 }
 
 func bronkhorst() simulator.Register {
-	return simulator.Register{Type: "uint16", Unit: "%", Scale: 100.0 / 32000, Low: ptr(-23593 * 100.0 / 32000), High: ptr(41942 * 100.0 / 32000)}
+	return simulator.Register{Type: "uint16", Unit: "%", Scale: 100.0 / 32000, Low: new(-23593 * 100.0 / 32000), High: new(41942 * 100.0 / 32000)}
 }
 
 func keller(kind string) simulator.Register {
 	return simulator.Register{
-		Type: kind, Unit: "mbar_a", Scale: 0.01, Low: ptr(-1000.0), High: ptr(30000.0), Over: ptr(uint64(0x7FFFFFFF)), Under: ptr(uint64(0x80000000)),
+		Type: kind, Unit: "mbar_a", Scale: 0.01, Low: new(-1000.0), High: new(30000.0), Over: new(uint64(0x7FFFFFFF)), Under: new(uint64(0x80000000)),
 	}
 }
 
@@ -116,15 +114,33 @@ func TestUnits(t *testing.T) {
 		unit, si string
 		v, want  float64
 	}{
-		{"", "Pa", 612345, 612345}, {"kPa_a", "Pa", 612345, 612.345}, {"kPa_g", "Pa", 612345, 511.02}, {"bar_a", "Pa", 612345, 6.12345},
-		{"bar_g", "Pa", 612345, 5.1102}, {"MPa_a", "Pa", 612345, 0.612345}, {"mbar_a", "Pa", 612345, 6123.45}, {"psi_a", "Pa", 689475.7293168, 100},
-		{"psi_g", "Pa", 101325, 0}, {"mmHg_a", "Pa", 101325, 760}, {"hPa_a", "Pa", 101325, 1013.25}, {"degC", "K", 293.15, 20}, {"degF", "K", 310.15, 98.6},
-		{"g/s", "kg/s", 0.0123, 12.3}, {"kg/h", "kg/s", 0.0123, 44.28},
+		{"", "Pa", 612345, 612345},
+		{"kPa_a", "Pa", 612345, 612.345},
+		{"kPa_g", "Pa", 612345, 511.02},
+		{"bar_a", "Pa", 612345, 6.12345},
+		{"bar_g", "Pa", 612345, 5.1102},
+		{"MPa_a", "Pa", 612345, 0.612345},
+		{"mbar_a", "Pa", 612345, 6123.45},
+		{"psi_a", "Pa", 689475.7293168, 100},
+		{"psi_g", "Pa", 101325, 0},
+		{"mmHg_a", "Pa", 101325, 760},
+		{"hPa_a", "Pa", 101325, 1013.25},
+		{"degC", "K", 293.15, 20},
+		{"degF", "K", 310.15, 98.6},
+		{"g/s", "kg/s", 0.0123, 12.3},
+		{"kg/h", "kg/s", 0.0123, 44.28},
 		// ISO 8778: 1 cm3/min (ANR) is 1.975e-8 kg/s.
-		{"cm3/min_ANR", "kg/s", 1.975e-8, 1}, {"L/min_ANR", "kg/s", 1.975e-5, 1}, {"m3/h_ANR", "kg/s", 1.185 / 3600, 1},
+		{"cm3/min_ANR", "kg/s", 1.975e-8, 1},
+		{"L/min_ANR", "kg/s", 1.975e-5, 1},
+		{"m3/h_ANR", "kg/s", 1.185 / 3600, 1},
 		// One cm3/min at 0 degC and 101.325 kPa is 1.0905 cm3/min (ANR) by mass.
-		{"L/min_0C", "kg/s", 1.0905 * 1.975e-5, 1}, {"sccm", "kg/s", 1.0905 * 1.975e-8, 1},
-		{"mm", "m", 0.1, 100}, {"ms", "s", 0.012, 12}, {"%", "1", 0.42, 42}, {"1", "1", 3, 3}, {"mA", "A", 0.02, 20},
+		{"L/min_0C", "kg/s", 1.0905 * 1.975e-5, 1},
+		{"sccm", "kg/s", 1.0905 * 1.975e-8, 1},
+		{"mm", "m", 0.1, 100},
+		{"ms", "s", 0.012, 12},
+		{"%", "1", 0.42, 42},
+		{"1", "1", 3, 3},
+		{"mA", "A", 0.02, 20},
 	} {
 		words := shown(t, simulator.Register{Type: "float64", Unit: c.unit}, c.si, c.v)
 		got := math.Float64frombits(uint64(words[0])<<48 | uint64(words[1])<<32 | uint64(words[2])<<16 | uint64(words[3]))
@@ -139,15 +155,15 @@ func module(b *simulator.Board, watchdog *simulator.Watchdog) (*simulator.Unit, 
 	return simulator.NewUnit(simulator.UnitOptions{
 		ID: 1, Watchdog: watchdog,
 		Registers: []simulator.Register{
-			{Name: "set", Table: simulator.Holdings, Address: 0, Type: "float32", Signal: "set", Unit: "kPa_a", Writable: true, Low: ptr(0.0), High: ptr(1000.0)},
+			{Name: "set", Table: simulator.Holdings, Address: 0, Type: "float32", Signal: "set", Unit: "kPa_a", Writable: true, Low: new(0.0), High: new(1000.0)},
 			{Name: "coil", Table: simulator.Coils, Address: 3, Type: "bool", Signal: "coil", Writable: true},
 			{Name: "run", Table: simulator.Holdings, Address: 2, Type: "bool", Bit: 0, Signal: "coil"},
-			{Name: "mode", Table: simulator.Holdings, Address: 2, Type: "bits", Bit: 4, Width: 3, Value: ptr(6.0)},
+			{Name: "mode", Table: simulator.Holdings, Address: 2, Type: "bits", Bit: 4, Width: 3, Value: new(6.0)},
 			{Name: "name", Table: simulator.Holdings, Address: 3, Type: "string", Length: 3, Text: "PX-1"},
-			{Name: "memory", Table: simulator.Holdings, Address: 6, Type: "uint32", Value: ptr(70000.0), Writable: true, Volatile: true},
+			{Name: "memory", Table: simulator.Holdings, Address: 6, Type: "uint32", Value: new(70000.0), Writable: true, Volatile: true},
 			{Name: "after", Table: simulator.Holdings, Address: 8, Type: "uint16", Signal: "@watchdog", Unit: "ms", Writable: true},
 			{Name: "tripped", Table: simulator.Discretes, Address: 0, Type: "bool", Signal: "@watchdog_tripped"},
-			{Name: "gap", Table: simulator.Holdings, Address: 20, Type: "uint16", Value: ptr(7.0)},
+			{Name: "gap", Table: simulator.Holdings, Address: 20, Type: "uint16", Value: new(7.0)},
 		},
 	}, b)
 }
@@ -224,7 +240,7 @@ func TestUnitReadsAndWrites(t *testing.T) {
 func TestUnitWithZerosBetweenRegisters(t *testing.T) {
 	t.Parallel()
 	u, err := simulator.NewUnit(simulator.UnitOptions{ID: 1, Holes: "zero", Registers: []simulator.Register{
-		{Table: simulator.Inputs, Address: 5, Type: "uint16", Value: ptr(1.0)}, {Table: simulator.Inputs, Address: 9, Type: "float32", Signal: "set", Unit: "kPa_a"},
+		{Table: simulator.Inputs, Address: 5, Type: "uint16", Value: new(1.0)}, {Table: simulator.Inputs, Address: 9, Type: "float32", Signal: "set", Unit: "kPa_a"},
 	}}, board(t))
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +312,7 @@ func ramp(t *testing.T, b *simulator.Board, from, to int) {
 func buffered(t *testing.T, b *simulator.Board, buffers ...simulator.Buffer) *simulator.Unit {
 	t.Helper()
 	for i := range buffers {
-		buffers[i].Register.Signal, buffers[i].Register.Unit = "p", "kPa_a"
+		buffers[i].Signal, buffers[i].Unit = "p", "kPa_a"
 	}
 	u, err := simulator.NewUnit(simulator.UnitOptions{ID: 1, Buffers: buffers}, b)
 	if err != nil {
@@ -410,7 +426,7 @@ func TestNewUnitRefuses(t *testing.T) {
 		"overlaps":                       {Registers: []simulator.Register{{Table: simulator.Inputs, Type: "bits", Bit: 4, Width: 3}, {Table: simulator.Inputs, Type: "bool", Bit: 6}}},
 		"beyond address 65535":           {Registers: []simulator.Register{{Table: simulator.Inputs, Type: "int64", Address: 65533}}},
 		"takes off the atmosphere":       {Registers: []simulator.Register{{Table: simulator.Inputs, Type: "int64", Signal: "p", Unit: "kPa_g", Atmosphere: "x"}}},
-		"exclude each other":             {Registers: []simulator.Register{{Table: simulator.Inputs, Type: "int64", Signal: "p", Value: ptr(1.0)}}},
+		"exclude each other":             {Registers: []simulator.Register{{Table: simulator.Inputs, Type: "int64", Signal: "p", Value: new(1.0)}}},
 		"@clock needs an integer type":   {Registers: []simulator.Register{{Table: simulator.Inputs, Type: "float64", Signal: "@clock"}}},
 		"names no writable register":     {Watchdog: &simulator.Watchdog{After: 1, Safe: map[string]float64{"x": 1}}},
 		`holes "random" is unknown`:      {Holes: "random"},

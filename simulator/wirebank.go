@@ -374,9 +374,9 @@ func (u *Unit) prepare(o Register) (*register, error) {
 func (u *Unit) connect(r *register) (err error) {
 	si := ""
 	r.signal, r.atmosphere = -1, -1
-	switch {
-	case r.Signal == "":
-	case r.Signal == "@clock":
+	switch r.Signal {
+	case "":
+	case "@clock":
 		r.from = fromClock
 		tick, known := map[string]int64{"": 1, "ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}[r.Unit]
 		if !known || r.kind != typeInt && r.kind != typeUint {
@@ -384,13 +384,13 @@ func (u *Unit) connect(r *register) (err error) {
 		}
 		r.clockTick, r.unit = tick, wireUnit{factor: 1}
 		return nil
-	case r.Signal == "@uptime":
+	case "@uptime":
 		r.from, si = fromUptime, "s"
-	case r.Signal == "@requests":
+	case "@requests":
 		r.from, si = fromRequests, "1"
-	case r.Signal == "@watchdog":
+	case "@watchdog":
 		r.from, si = fromWatchdog, "s"
-	case r.Signal == "@watchdog_tripped":
+	case "@watchdog_tripped":
 		r.from, si = fromTripped, "1"
 	default:
 		r.from = fromSignal

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -49,7 +50,7 @@ func (u *Unit) addBuffer(o *Buffer) error {
 		u.fifos[o.Address] = b
 	case "ring", "window":
 		if int(o.Address)+headWords+o.Capacity*r.words > 1<<16 {
-			return fmt.Errorf("it reaches beyond address 65535")
+			return errors.New("it reaches beyond address 65535")
 		}
 		u.banks[o.Table].buffers = append(u.banks[o.Table].buffers, b)
 	default:

@@ -3,7 +3,6 @@ package simulator
 import (
 	"fmt"
 	"math"
-	"strings"
 )
 
 // valueType is how a figure lies in registers.
@@ -267,16 +266,4 @@ func (l *layout) putText(dst []uint16, text string) {
 		}
 		dst[i] = uint16(hi)<<8 | uint16(lo)
 	}
-}
-
-// text is putText's inverse; trailing zeros and blanks are left out.
-func (l *layout) text(src []uint16) string {
-	b := make([]byte, 0, 2*l.words)
-	for _, w := range src[:l.words] {
-		if l.swapped {
-			w = w<<8 | w>>8
-		}
-		b = append(b, byte(w>>8), byte(w))
-	}
-	return strings.TrimRight(string(b), "\x00 ")
 }
