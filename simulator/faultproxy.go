@@ -329,14 +329,16 @@ func (c *pair) write(to net.Conn, b []byte, toll *Toll, way direction) bool {
 	if c.p.o.Tap != nil {
 		c.p.o.Tap(way == up, b)
 	}
+	passed := &c.p.down
+	if way == up {
+		passed = &c.p.up
+	}
+	n := uint64(len(b))
+	passed.Add(n) // before the peer can see them: whoever has the bytes finds them counted
 	if _, err := to.Write(b); err != nil {
+		passed.Add(-n)
 		c.end(EndReset)
 		return false
-	}
-	if way == up {
-		c.p.up.Add(uint64(len(b)))
-	} else {
-		c.p.down.Add(uint64(len(b)))
 	}
 	return true
 }

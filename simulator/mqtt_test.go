@@ -300,6 +300,52 @@ func TestF036F037F038MessageFaults(t *testing.T) {
 	}
 }
 
+// TestBurstsAreSeamless lets the valve-stand publish 10 kHz bursts back to back, by the plant and by a stream of its own.
+func TestBurstsAreSeamless(t *testing.T) {
+	t.Parallel()
+	twin := start(t, simulator.Options{
+		Rig: "r", Plant: "valve-stand", Seed: 1, Params: map[string]float64{"burst.continuous": 1},
+		Buses: []simulator.BusOptions{{Name: "m", Kind: simulator.BusMQTT}},
+		Publishers: []simulator.PublisherOptions{
+			{Broker: "m", Topic: "{rig}/burst", Payload: "float32", Bursts: true, QoS: 1, Signals: []simulator.PublishedSignal{{Signal: "p2", Unit: "kPa_g"}, {Signal: "p4", Unit: "kPa_g"}}},
+			{Broker: "m", Topic: "{rig}/{signal}/stream", Payload: "int16", Rate: 10000, Samples: 500, QoS: 1, Signals: []simulator.PublishedSignal{{Signal: "p1", Unit: "kPa_a", Scale: 0.1}, {Signal: "coil"}}},
+		},
+	})
+	s, _ := subscribe(t, "mqtt://"+twin.Addr("m"), "#", 1, nil)
+	type series struct {
+		messages    int
+		next, first uint64 // ns
+		seq         uint32
+	}
+	all := map[string]*series{}
+	done := func() bool {
+		return len(all) == 3 && all["r/burst"].messages > 3 && all["r/p1/stream"].messages > 10 && all["r/coil/stream"].messages > 10
+	}
+	for n, read := 1, 0; !done(); n++ {
+		for got := s.wait(t, n); read < len(got); read++ {
+			b, le := got[read].Payload(), binary.LittleEndian
+			t0, dt, seq, signals, samples := le.Uint64(b), le.Uint32(b[8:]), le.Uint32(b[12:]), le.Uint16(b[16:]), le.Uint16(b[18:])
+			k := all[got[read].Topic()]
+			if k == nil {
+				k = &series{seq: seq, next: t0, first: t0}
+				all[got[read].Topic()] = k
+			}
+			if size := map[bool]int{true: 4, false: 2}[got[read].Topic() == "r/burst"]; dt != 100_000 || len(b) != 20+int(signals)*int(samples)*size {
+				t.Fatalf("%s: dt %d ns, %d bytes for %d x %d", got[read].Topic(), dt, len(b), signals, samples)
+			}
+			if d := int64(t0 - k.next); seq != k.seq || d < -1000 || d > 1000 {
+				t.Fatalf("%s: number %d at %d, want %d at %d", got[read].Topic(), seq, t0, k.seq, k.next)
+			}
+			k.messages, k.seq, k.next = k.messages+1, seq+1, t0+uint64(samples)*uint64(dt)
+		}
+	}
+	for topic, k := range all {
+		if d := time.Since(time.Unix(0, int64(k.next))); d < 0 || d > 10*time.Second {
+			t.Errorf("%s: the newest sample is %s old", topic, d)
+		}
+	}
+}
+
 func TestTwinWithABrokerOfItsOwn(t *testing.T) {
 	t.Parallel()
 	ca, files := authority(t)

@@ -332,7 +332,7 @@ func (t *Twin) advance(now time.Time) {
 
 // wall returns when a step ends by the wall clock; lock held.
 func (t *Twin) wall(step uint64) time.Time {
-	return t.anchor.Add(time.Duration(float64(step-t.base) * float64(t.plant.Dt()) / t.o.Speed))
+	return t.anchor.Add(time.Duration(float64(int64(step-t.base)) * float64(t.plant.Dt()) / t.o.Speed))
 }
 
 // Addr returns what a client opens: host:port, the path of a serial line, nothing for a bus without network.
