@@ -1,6 +1,8 @@
 package iso_test
 
 import (
+	"maps"
+
 	"pneudaq/verification/iso"
 )
 
@@ -268,6 +270,6 @@ func stepResponse(v vector) (map[string]any, error) {
 		"y_initial": r.Initial, "y_final": r.Final, "t5": 1e3 * r.T5, "t10": 1e3 * r.T10, "t63": 1e3 * r.T63, "t90": 1e3 * r.T90,
 		"rise_10_90": 1e3 * r.Rise, "settling_time": 1e3 * r.Settling, "overshoot_pct": r.Overshoot,
 	}
-	out["against_truth"] = out
+	out["against_truth"] = maps.Clone(out)
 	return out, nil
 }

@@ -358,10 +358,32 @@ func (f *flowFitter) fit(start []float64) (FlowFit, error) {
 		return FlowFit{}, refuse(methodFlow, NoFit, "estimator %v does not converge on %d points; look at the points for one that does not belong", f.e, len(f.ce))
 	}
 	law := f.law(p[:k])
+	if err := f.checkSubsonic(law.B); err != nil {
+		return FlowFit{}, err
+	}
 	if law.B <= lowestB || law.B >= highestB || (f.e.FreeM && (law.M <= lowestM || law.M >= highestM)) {
 		return FlowFit{}, refuse(methodFlow, NoFit, "estimator %v runs to b %.3f, m %.3f; no valve has these: check p2's tap, its unit and its kind (gauge or absolute)", f.e, law.B, law.M)
 	}
 	return FlowFit{FlowLaw: law, RMS: f.rms(law), Points: len(f.ce), DOF: len(f.used) - k}, nil
+}
+
+// checkSubsonic refuses a fit whose b and m rest on fewer points above b than
+// they are: any b above the last point fits a plateau.
+func (f *flowFitter) checkSubsonic(b float64) error {
+	least := 1
+	if f.e.FreeM {
+		least = 2
+	}
+	above := 0
+	for _, i := range f.used {
+		if f.r[i] > b {
+			above++
+		}
+	}
+	if above < least {
+		return refuse(methodFlow, NoSubsonicPoint, "%d points lie above b = %.3f; estimator %v needs %d: add points at higher pressure ratios", above, b, f.e, least)
+	}
+	return nil
 }
 
 func (f *flowFitter) rms(law FlowLaw) float64 {
