@@ -36,8 +36,10 @@ const (
 	longestFlap  = 10 * time.Second
 )
 
-// ErrNotConnected says that Connect has not succeeded yet.
-var errNotConnected = errors.New("the bus is not connected")
+var (
+	errNotConnected = errors.New("the bus is not connected")
+	errBroken       = errors.New("the connection ended while a setpoint was written")
+)
 
 // stream is what frames run over.
 type stream interface {
@@ -88,6 +90,7 @@ type Bus struct {
 	patience  time.Duration
 	fruitful  bool // the connection gave an answer
 	flaps     int
+	broken    bool // a single request found the connection ended; the next pass says so
 	holdUntil time.Time
 
 	connects, losses, unknown, noise, frames, bytesRead, bytesWrote atomic.Uint64
@@ -148,35 +151,6 @@ type pass struct {
 	limit    time.Time // nothing is sent or awaited after
 	answered bool
 	redialed bool
-}
-
-// unit is one device on the bus and what is known of its health.
-type unit struct {
-	id       byte
-	name     string
-	device   *Device
-	counts   counters
-	silent   int // requests in a row without an answer
-	away     bool
-	trying   bool // a request is on its way to see whether it is back
-	until    time.Time
-	rest     time.Duration
-	done     time.Time // of its last answer
-	debts    []debt
-	verified bool               // identity was read and is right
-	wrong    acquisition.Reason // why it is not asked: identity
-	once     bool               // wrong holds for one pass
-	recheck  time.Time
-	uptime   uint64
-	counted  bool // uptime is known
-	checks   []check
-}
-
-// debt is an answer that may still come on a line without transaction ids.
-type debt struct {
-	function byte
-	length   int // of the PDU, 0: any
-	until    time.Time
 }
 
 // New plans the groups and returns a bus that is not connected.
@@ -312,7 +286,7 @@ func (b *Bus) Connect(ctx context.Context) error {
 	b.adopt(conn)
 	for _, u := range b.units {
 		u.silent, u.until, u.verified, u.wrong, u.recheck = 0, time.Time{}, false, acquisition.ReasonNone, time.Time{}
-		b.setAway(u, false)
+		u.restore()
 	}
 	return nil
 }
@@ -331,7 +305,7 @@ func (b *Bus) adopt(conn stream) {
 	b.window = b.window[:0]
 	b.connects.Add(1)
 	t := time.Now()
-	b.connected, b.heard, b.last, b.fruitful = t, t, t, false
+	b.connected, b.heard, b.last, b.fruitful, b.broken = t, t, t, false, false
 	if b.timer == nil {
 		b.timer = time.NewTimer(time.Hour)
 		b.timer.Stop()
@@ -417,396 +391,23 @@ func (b *Bus) beforeWrite(deadline time.Time) bool {
 	return true
 }
 
-// sleep waits for d or the end of ctx.
-func (b *Bus) sleep(ctx context.Context, d time.Duration) error {
+// sleep waits for d and says whether ctx goes on.
+func (b *Bus) sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
-		return ctx.Err()
+		return !over(ctx)
 	}
 	b.timer.Reset(d)
 	select {
 	case <-b.timer.C:
-		return nil
+		return true
 	case <-ctx.Done():
 		b.timer.Stop()
-		return ctx.Err()
-	}
-}
-
-// line returns the requests of a group; the store hands out groups of its own
-// that differ in the version only.
-func (b *Bus) line(g *acquisition.Group) *groupLine {
-	for _, l := range b.lines {
-		if l.group == g || l.name == g.Name && l.group.Rig == g.Rig {
-			return l
-		}
-	}
-	return nil
-}
-
-// Poll sends the requests of a group and fills the scan. See
-// [acquisition.Poller] for the contract.
-func (b *Bus) Poll(ctx context.Context, g *acquisition.Group, _ uint64, s *acquisition.Scan) error {
-	l := b.line(g)
-	if l == nil {
-		return fmt.Errorf("poll bus %s: group %s is not one of its groups", b.o.Name, g.Key())
-	}
-	if b.conn == nil {
-		for _, r := range l.requests {
-			mark(s, r, acquisition.ReasonUnreachable)
-		}
-		return errNotConnected
-	}
-	b.watch(ctx)
-	start := time.Now()
-	b.begin(ctx, s, start, g.Period)
-	for _, r := range l.requests {
-		r.tries, r.busy, r.earliest = 0, 0, time.Time{}
-		b.pass.queue = append(b.pass.queue, r)
-	}
-	err := b.run(ctx)
-	if err != nil {
-		why := acquisition.ReasonReset
-		var lost *lostError
-		if errors.As(err, &lost) {
-			why = lost.reason
-		}
-		b.giveUp(why)
-		b.lost(err)
-		return fmt.Errorf("bus %s: %w", b.o.Name, err)
-	}
-	return b.silence()
-}
-
-// begin makes the pass ready.
-func (b *Bus) begin(ctx context.Context, s *acquisition.Scan, start time.Time, period time.Duration) {
-	p := &b.pass
-	p.scan, p.head, p.answered, p.redialed = s, 0, false, false
-	p.queue, p.held = p.queue[:0], p.held[:0]
-	p.end = start.Add(period)
-	p.limit = start.Add(time.Hour)
-	if d, ok := ctx.Deadline(); ok {
-		p.limit = d
-		if d.Before(p.end) {
-			p.end = d
-		}
-	}
-}
-
-// run works the pass off: an error ends the connection.
-func (b *Bus) run(ctx context.Context) error {
-	if time.Since(b.last) > idleLimit {
-		if err := b.wake(ctx); err != nil {
-			return err
-		}
-	}
-	for {
-		if err := b.verify(ctx); err != nil {
-			return err
-		}
-		var err error
-		if b.e.rtu() {
-			err = b.runRTU(ctx)
-		} else {
-			err = b.runTCP(ctx)
-		}
-		if err != nil || !b.release() {
-			return err
-		}
-	}
-}
-
-// release lets the requests go that waited for a unit to show itself.
-func (b *Bus) release() bool {
-	p := &b.pass
-	n := 0
-	for _, r := range p.held {
-		switch u := r.unit; {
-		case u.away:
-			mark(p.scan, r, acquisition.ReasonQuarantine)
-		case u.silent >= doubtful:
-			mark(p.scan, r, acquisition.ReasonTimeout)
-		default:
-			p.queue = append(p.queue, r)
-			n++
-		}
-	}
-	p.held = p.held[:0]
-	return n > 0
-}
-
-// take returns the next request that may be sent, nil if there is none. What
-// rests is marked and left out.
-func (b *Bus) take(now time.Time) *request {
-	p := &b.pass
-	for p.head < len(p.queue) {
-		r := p.queue[p.head]
-		p.head++
-		u := r.unit
-		switch {
-		case r.direct:
-		case u.wrong != acquisition.ReasonNone:
-			mark(p.scan, r, u.wrong)
-			continue
-		case u.away && now.Before(u.until):
-			mark(p.scan, r, acquisition.ReasonQuarantine)
-			continue
-		case r.resting && now.Before(r.until):
-			mark(p.scan, r, r.why)
-			continue
-		case !now.Before(p.limit):
-			mark(p.scan, r, acquisition.ReasonOverrun)
-			continue
-		case u.silent >= doubtful && u.trying: // one question is enough to see whether it is there
-			p.held = append(p.held, r)
-			continue
-		case u.silent >= doubtful:
-			u.trying = true
-		}
-		return r
-	}
-	return nil
-}
-
-// mark gives the channels of a request a quality.
-func mark(s *acquisition.Scan, r *request, why acquisition.Reason) {
-	if s == nil || r.plan == nil {
-		return
-	}
-	for _, c := range r.plan.Channels {
-		s.Quality[c] = acquisition.Quality(why)
-	}
-}
-
-// answered takes the PDU of an answer that belongs to a request.
-func (b *Bus) answered(r *request, pdu []byte, sent, got int64) {
-	u := r.unit
-	now := time.Now()
-	u.done, u.trying = now, false
-	b.heard, b.patience, b.fruitful = now, silenceLimit, true
-	u.counts.took(time.Duration(got - sent))
-	reason, code := r.shape.verify(r.pdu, pdu)
-	if reason == acquisition.ReasonNone {
-		u.counts.answers.Add(1)
-		b.alive(u)
-		if r.resting {
-			b.restored(r)
-		}
-		if r.direct {
-			b.answer = append(b.answer[:0], pdu...)
-			b.result = fault{}
-			return
-		}
-		b.fill(r, pdu, sent, got)
-		return
-	}
-	if code != 0 {
-		u.counts.exceptions[code].Add(1)
-	} else {
-		u.counts.count(reason)
-	}
-	u.counts.note(got, reason, r.shape.explain(pdu), r.frame, pdu)
-	if r.direct {
-		b.answer = append(b.answer[:0], pdu...)
-		b.result = fault{reason: reason, code: code, detail: r.shape.explain(pdu)}
-		return
-	}
-	switch reason { //nolint:exhaustive // what an answer can be
-	case acquisition.ReasonGateway:
-		b.mute(u, now) // the unit behind the gateway is silent
-		mark(b.pass.scan, r, reason)
-		return
-	case acquisition.ReasonBusy:
-		b.alive(u)
-		if r.busy < busyRetries && now.Add(busyPause+u.timeout(b)/4).Before(b.pass.end) {
-			r.busy++
-			u.counts.retries.Add(1)
-			r.earliest = now.Add(busyPause)
-			b.pass.queue = append(b.pass.queue, r)
-			return
-		}
-	case acquisition.ReasonException, acquisition.ReasonDeviceFault:
-		b.alive(u)
-		b.stop(r, reason, code, now)
-	default:
-		b.alive(u)
-		if b.again(r, now) {
-			return
-		}
-	}
-	mark(b.pass.scan, r, reason)
-}
-
-// fill puts the words of a good answer into the scan and stamps the exchange.
-func (b *Bus) fill(r *request, pdu []byte, sent, got int64) {
-	s, p := b.pass.scan, r.plan
-	mid := sent + (got-sent)/2
-	if !b.pass.answered {
-		b.pass.answered = true
-		s.Time = mid
-	}
-	s.Exchanges[r.exchange] = acquisition.Exchange{Offset: mid - s.Time, HalfWidth: (got-sent)/2 + 1}
-	switch {
-	case p.Table == FIFO:
-		n := (len(pdu) - 5) / 2
-		words := s.Words[p.At : p.At+p.Words]
-		words[0] = uint16(n)
-		for i := range n {
-			words[1+i] = binary.BigEndian.Uint16(pdu[5+2*i:])
-		}
-		for _, f := range p.fifo {
-			if f.need > n {
-				s.Quality[f.channel] = acquisition.Quality(acquisition.ReasonNoData)
-			}
-		}
-	case p.Table.bits():
-		data := pdu[2:]
-		for i := range p.Words {
-			v := uint16(data[2*i])
-			if 2*i+1 < len(data) {
-				v |= uint16(data[2*i+1]) << 8
-			}
-			s.Words[p.At+i] = v
-		}
-	default:
-		for _, q := range p.parts {
-			data := pdu[2+2*q.from : 2+2*q.to]
-			words := s.Words[q.at : q.at+q.to-q.from]
-			for i := range words {
-				words[i] = uint16(data[2*i])<<8 | uint16(data[2*i+1])
-			}
-		}
-	}
-}
-
-// failed notes that a request got no usable answer.
-func (b *Bus) failed(r *request, why acquisition.Reason, detail string, received []byte) {
-	u := r.unit
-	now := time.Now()
-	u.counts.count(why)
-	u.counts.note(b.now(), why, detail, r.frame, received)
-	u.trying = false
-	if r.direct {
-		b.result = fault{reason: why, detail: detail}
-		return
-	}
-	if why == acquisition.ReasonTimeout {
-		b.mute(u, now)
-	}
-	if !u.away && b.again(r, now) {
-		return
-	}
-	mark(b.pass.scan, r, why)
-}
-
-// again queues a request once more if its retries and its slot allow.
-func (b *Bus) again(r *request, now time.Time) bool {
-	if r.tries >= r.unit.retries() || !now.Add(r.unit.timeout(b)).Before(b.pass.end) {
 		return false
 	}
-	r.tries++
-	r.unit.counts.retries.Add(1)
-	b.pass.queue = append(b.pass.queue, r)
-	return true
 }
 
-func (u *unit) timeout(b *Bus) time.Duration {
-	if u.device != nil {
-		return u.device.Timeout
-	}
-	return b.o.Timeout
-}
-
-func (u *unit) retries() int {
-	if u.device != nil {
-		return u.device.Retries
-	}
-	return 0
-}
-
-func (u *unit) pause() time.Duration {
-	if u.device != nil {
-		return u.device.Pause
-	}
-	return 0
-}
-
-// alive notes that a unit answered.
-func (b *Bus) alive(u *unit) {
-	u.silent = 0
-	if !u.away {
-		return
-	}
-	b.setAway(u, false)
-	b.log.Info("unit back", slog.String("bus", b.o.Name), slog.String("device", u.name), slog.Int("unit", int(u.id)))
-	b.event("unit_back", fmt.Sprintf("%s: device %s (unit %d) answers again", b.o.Name, u.name, u.id))
-	// What silenced one may have silenced the others: look at once.
-	for _, other := range b.units {
-		if other.away {
-			other.until, other.rest = time.Time{}, 0
-		}
-	}
-}
-
-func (b *Bus) setAway(u *unit, away bool) {
-	u.away, u.trying = away, false
-	u.counts.away.Store(away)
-	if !away {
-		u.rest = 0
-	}
-}
-
-// mute notes that a unit did not answer. One that is silent again and again is
-// asked less often, so that the others keep their rate.
-func (b *Bus) mute(u *unit, now time.Time) {
-	u.silent++
-	u.verified = false
-	if u.device == nil || u.device.Quarantine < 0 || len(b.units) < 2 || u.silent < u.device.Quarantine {
-		return
-	}
-	first := !u.away
-	b.setAway(u, true)
-	lone := true
-	for _, other := range b.units {
-		lone = lone && (other.away || other.silent > 0)
-	}
-	u.rest = min(max(2*u.rest, 2*firstRest), longestRest)
-	if lone {
-		u.rest = loneRest
-	}
-	u.until = now.Add(u.rest)
-	if first {
-		b.log.Warn("unit does not answer", slog.String("bus", b.o.Name), slog.String("device", u.name), slog.Int("unit", int(u.id)))
-		b.event("unit_lost", fmt.Sprintf("%s: device %s (unit %d) did not answer %d times in a row and is asked less often; look at its power and wiring",
-			b.o.Name, u.name, u.id, u.silent))
-	}
-}
-
-// stop lets a request rest that the device refuses: the rig file and the
-// device disagree, and asking again at once would change nothing.
-func (b *Bus) stop(r *request, why acquisition.Reason, code byte, now time.Time) {
-	first := !r.resting
-	if first {
-		r.rest = 0
-		r.unit.counts.stopped.Add(1)
-	}
-	r.rest = min(max(2*r.rest, firstRest), longestRest)
-	r.resting, r.until, r.why = true, now.Add(r.rest), why
-	if why == acquisition.ReasonException {
-		r.why = acquisition.ReasonConfig
-	}
-	if first {
-		text := b.describe(r) + ": " + exceptionText(code)
-		b.log.Warn("device refuses a request", slog.String("bus", b.o.Name), slog.String("device", r.unit.name), slog.String("request", text))
-		b.event("request_refused", text)
-	}
-}
-
-func (b *Bus) restored(r *request) {
-	r.resting, r.rest = false, 0
-	r.unit.counts.stopped.Add(-1)
-	b.log.Info("device answers the request again", slog.String("bus", b.o.Name), slog.String("device", r.unit.name), slog.String("request", b.describe(r)))
-	b.event("request_answered", b.describe(r))
-}
+// over says whether ctx has ended; deadlines are looked at one by one.
+func over(ctx context.Context) bool { return ctx.Err() != nil }
 
 // describe names a request for people.
 func (b *Bus) describe(r *request) string {
@@ -836,6 +437,14 @@ func (e *lostError) Error() string { return e.err.Error() }
 
 // Unwrap returns the cause.
 func (e *lostError) Unwrap() error { return e.err }
+
+// lossReason returns the reason for what was on its way when a connection ended.
+func lossReason(err error) acquisition.Reason {
+	if lost, ok := errors.AsType[*lostError](err); ok {
+		return lost.reason
+	}
+	return acquisition.ReasonReset
+}
 
 func lose(why acquisition.Reason, format string, a ...any) error {
 	return &lostError{why, fmt.Errorf(format, a...)}
@@ -875,8 +484,7 @@ func (b *Bus) abandon() {
 // away again and again.
 func (b *Bus) lost(err error) {
 	b.losses.Add(1)
-	var lost *lostError
-	byPeer := errors.As(err, &lost) && lost.reason == acquisition.ReasonReset && b.e.scheme != rtuSerial
+	byPeer := lossReason(err) == acquisition.ReasonReset && b.e.scheme != rtuSerial
 	if !byPeer || time.Since(b.connected) > shortLife {
 		b.flaps = 0
 		return
@@ -932,7 +540,7 @@ func (b *Bus) lookBriefly() (int, error) {
 	if isTimeout(err) {
 		err = nil
 	}
-	return n, err //nolint:wrapcheck // the callers word what a connection says
+	return n, err
 }
 
 func foreignUnitText(want, got byte) string {

@@ -43,7 +43,7 @@ func (b *Bus) dial(ctx context.Context) (stream, error) { //nolint:ireturn // a 
 	return b.dialTCP(ctx)
 }
 
-func (b *Bus) dialTCP(ctx context.Context) (net.Conn, error) { //nolint:ireturn // what net.Dialer returns
+func (b *Bus) dialTCP(ctx context.Context) (net.Conn, error) {
 	d := net.Dialer{KeepAlive: 15 * time.Second}
 	attempt := min(max(b.o.Timeout, shortestAttempt), longestAttempt)
 	for {
@@ -62,7 +62,7 @@ func (b *Bus) dialTCP(ctx context.Context) (net.Conn, error) { //nolint:ireturn 
 	}
 }
 
-func (b *Bus) dialTLS(ctx context.Context) (net.Conn, error) { //nolint:ireturn // what tls.Client returns, as the interface that dialTCP has
+func (b *Bus) dialTLS(ctx context.Context) (net.Conn, error) {
 	raw, err := b.dialTCP(ctx)
 	if err != nil {
 		return nil, err

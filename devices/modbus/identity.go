@@ -84,7 +84,7 @@ func (b *Bus) verify(ctx context.Context) error {
 		if err := b.identify(ctx, u); err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return nil
 		}
 	}

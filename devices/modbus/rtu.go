@@ -23,7 +23,7 @@ func (b *Bus) runRTU(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if ctx.Err() != nil && len(b.window) > 0 {
+		if over(ctx) && len(b.window) > 0 {
 			b.stopped()
 			return nil
 		}
@@ -43,7 +43,7 @@ func (b *Bus) askRTU(ctx context.Context, r *request) error {
 	if b.pass.limit.Before(deadline) {
 		deadline = b.pass.limit
 	}
-	if ctx.Err() != nil || !b.beforeWrite(deadline) {
+	if over(ctx) || !b.beforeWrite(deadline) {
 		return nil
 	}
 	b.flush()
@@ -53,7 +53,7 @@ func (b *Bus) askRTU(ctx context.Context, r *request) error {
 	b.bytesWrote.Add(uint64(n))
 	r.unit.counts.requests.Add(1)
 	if err != nil {
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return nil
 		}
 		return b.ended(err)
@@ -67,7 +67,7 @@ func (b *Bus) askRTU(ctx context.Context, r *request) error {
 func (b *Bus) clear(ctx context.Context, r *request) (bool, error) {
 	u := r.unit
 	if b.dirty {
-		if err := b.settle(ctx); err != nil || ctx.Err() != nil {
+		if err := b.settle(ctx); err != nil || over(ctx) {
 			return false, err
 		}
 	}
@@ -77,12 +77,12 @@ func (b *Bus) clear(ctx context.Context, r *request) (bool, error) {
 		if wait <= 0 {
 			break
 		}
-		if b.sleep(ctx, wait) != nil {
+		if !b.sleep(ctx, wait) {
 			return false, nil
 		}
 		n, err := b.look()
 		b.arrived(n)
-		if err != nil && !isTimeout(err) && ctx.Err() == nil {
+		if err != nil && !isTimeout(err) && !over(ctx) {
 			return false, b.ended(err)
 		}
 		b.dropRTU()
@@ -115,7 +115,7 @@ func (b *Bus) clear(ctx context.Context, r *request) (bool, error) {
 		if err != nil && !isTimeout(err) {
 			return false, b.ended(err)
 		}
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return false, nil
 		}
 	}
@@ -135,7 +135,7 @@ func (b *Bus) settle(ctx context.Context) error {
 		switch {
 		case n > 0:
 		case err == nil:
-		case ctx.Err() != nil:
+		case over(ctx):
 			return nil
 		case isTimeout(err):
 			b.noise.Add(uint64(b.w - b.r))
@@ -268,7 +268,7 @@ func (b *Bus) awaitRTU(ctx context.Context, r *request, sent int64, deadline tim
 		if err == nil {
 			continue
 		}
-		if ctx.Err() != nil {
+		if over(ctx) {
 			b.owe(r, time.Now())
 			return nil
 		}

@@ -22,7 +22,7 @@ func (b *Bus) runTCP(ctx context.Context) error {
 		}
 		if len(b.window) == 0 {
 			if wait > 0 {
-				if b.sleep(ctx, wait) != nil {
+				if !b.sleep(ctx, wait) {
 					b.stopped()
 					return nil
 				}
@@ -56,7 +56,7 @@ func (b *Bus) runTCP(ctx context.Context) error {
 		}
 		switch {
 		case err == nil:
-		case ctx.Err() != nil:
+		case over(ctx):
 			b.stopped()
 			return nil
 		case isTimeout(err):
@@ -82,7 +82,7 @@ func (b *Bus) sendTCP(ctx context.Context) (time.Duration, error) {
 	first := len(b.window)
 	for len(b.window) < b.o.Inflight {
 		if p.head < len(p.queue) {
-			if wait = b.rest(p.queue[p.head], now, len(b.window) > 0); wait > 0 {
+			if wait = b.rest(p.queue[p.head], now); wait > 0 {
 				break
 			}
 		}
@@ -100,7 +100,7 @@ func (b *Bus) sendTCP(ctx context.Context) (time.Duration, error) {
 	if len(out) == 0 {
 		return wait, nil
 	}
-	if ctx.Err() != nil || !b.beforeWrite(now.Add(b.o.Timeout)) {
+	if over(ctx) || !b.beforeWrite(now.Add(b.o.Timeout)) {
 		return 0, nil // the read finds out
 	}
 	sent := b.now()
@@ -116,7 +116,7 @@ func (b *Bus) sendTCP(ctx context.Context) (time.Duration, error) {
 	b.last = now
 	n, err := b.conn.Write(out)
 	b.bytesWrote.Add(uint64(n))
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !over(ctx) {
 		return 0, b.ended(err)
 	}
 	return wait, nil
@@ -124,10 +124,10 @@ func (b *Bus) sendTCP(ctx context.Context) (time.Duration, error) {
 
 // rest returns how long a request must wait: pauses of the bus and of the unit
 // count from the last answer.
-func (b *Bus) rest(r *request, now time.Time, busy bool) time.Duration {
+func (b *Bus) rest(r *request, now time.Time) time.Duration {
 	wait := r.earliest.Sub(now)
 	if d := b.o.Pause; d > 0 {
-		if busy {
+		if len(b.window) > 0 {
 			return d
 		}
 		wait = max(wait, b.last.Add(d).Sub(now))
@@ -328,7 +328,7 @@ func (b *Bus) wake(ctx context.Context) error {
 		return foreignErr
 	}
 	switch {
-	case err == nil || isTimeout(err) || ctx.Err() != nil:
+	case err == nil || isTimeout(err) || over(ctx):
 		return nil
 	case b.e.scheme == rtuSerial || b.pass.redialed || b.o.Dial != nil:
 		return b.ended(err)
