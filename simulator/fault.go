@@ -87,25 +87,35 @@ type armed struct {
 	choice       uint64 // random bits for the last strike
 }
 
-// strikes numbers a request and says whether the fault hits it.
-func (a *armed) strikes(seed uint64, unit, function byte) bool {
-	if len(a.Units) > 0 && !slices.Contains(a.Units, unit) || len(a.Functions) > 0 && !slices.Contains(a.Functions, function) {
-		return false
+// strike numbers a request in every fault that it fits and returns the first that hits it, nil if none does.
+func strike(faults []armed, seed uint64, unit, function byte) (hit *armed) {
+	for i := range faults {
+		a := &faults[i]
+		if !a.fits(unit, function) {
+			continue
+		}
+		a.seen++
+		if hit == nil && a.chooses(seed+uint64(i)<<32) {
+			a.struck++
+			hit = a
+		}
 	}
-	a.seen++
+	return hit
+}
+
+func (a *armed) fits(unit, function byte) bool {
+	return (len(a.Units) == 0 || slices.Contains(a.Units, unit)) && (len(a.Functions) == 0 || slices.Contains(a.Functions, function))
+}
+
+// chooses says whether the fault takes the request with the number seen.
+func (a *armed) chooses(seed uint64) bool {
 	if a.seen <= a.After || a.Times > 0 && a.struck >= a.Times {
 		return false
 	}
-	a.choice = mix64(seed + a.seen*0x9E3779B97F4A7C15)
-	hit := len(a.At) == 0 && a.Every == 0 && a.Probability == 0
-	hit = hit || slices.Contains(a.At, a.seen)
-	hit = hit || a.Every > 0 && a.seen%a.Every == 0
-	hit = hit || a.Probability > 0 && float64(a.choice>>11)/(1<<53) < a.Probability
-	if hit {
-		a.struck++
-		a.choice = mix64(a.choice)
-	}
-	return hit
+	random := mix64(seed + a.seen*0x9E3779B97F4A7C15)
+	a.choice = mix64(random)
+	return len(a.At) == 0 && a.Every == 0 && a.Probability == 0 || slices.Contains(a.At, a.seen) ||
+		a.Every > 0 && a.seen%a.Every == 0 || a.Probability > 0 && float64(random>>11)/(1<<53) < a.Probability
 }
 
 // mix64 is the finaliser of SplitMix64: a bijection that spreads every bit.

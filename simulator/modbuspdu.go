@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -58,20 +59,12 @@ type Memory interface {
 type unit struct {
 	memory  Memory
 	writing sync.Mutex // makes mask write and read/write whole
-	order   []byte     // object numbers, ascending
-	objects map[byte]string
 }
 
-func newUnit(m Memory) *unit {
-	u := &unit{memory: m, objects: m.Objects()}
-	for id := range u.objects {
-		u.order = append(u.order, id)
-	}
-	slices.Sort(u.order)
-	return u
-}
+func newUnit(m Memory) *unit { return &unit{memory: m} }
 
-// answer appends the answer to a request PDU to out. It allocates nothing when out has room; words holds 2000.
+// answer appends the answer to a request PDU to out. It allocates nothing when out has room, but for function 43; words holds
+// 2000.
 func (u *unit) answer(req, out []byte, words []uint16) []byte {
 	function, start := req[0], len(out)
 	exception := IllegalFunction
@@ -291,7 +284,8 @@ func (u *unit) readFIFO(req, out []byte, words []uint16) ([]byte, Exception) {
 // identify is function 43 with MEI type 14, read device identification.
 func (u *unit) identify(req, out []byte) ([]byte, Exception) {
 	const mei, individual = 14, 4
-	if len(req) < 2 || req[1] != mei || len(u.order) == 0 {
+	objects := u.memory.Objects()
+	if len(req) < 2 || req[1] != mei || len(objects) == 0 {
 		return out, IllegalFunction
 	}
 	if len(req) != 4 || req[2] < 1 || req[2] > individual {
@@ -299,14 +293,15 @@ func (u *unit) identify(req, out []byte) ([]byte, Exception) {
 	}
 	code, object := req[2], req[3]
 	level := byte(0x81) // basic; 0x80 says that single objects may be asked for
-	switch last := u.order[len(u.order)-1]; {
+	order := slices.Sorted(maps.Keys(objects))
+	switch last := order[len(order)-1]; {
 	case last >= 0x80:
 		level = 0x83
 	case last >= 3:
 		level = 0x82
 	}
 	top := [...]byte{1: 2, 2: 0x7F, 3: 0xFF, individual: 0xFF}[code]
-	text, known := u.objects[object]
+	text, known := objects[object]
 	start := len(out)
 	out = append(out, 43, mei, code, level, 0, 0, 0)
 	if code == individual {
@@ -319,15 +314,15 @@ func (u *unit) identify(req, out []byte) ([]byte, Exception) {
 	if !known || object > top {
 		object = 0 // as the specification has it: an unknown object starts the stream at its beginning
 	}
-	for _, id := range u.order {
+	for _, id := range order {
 		if id < object || id > top {
 			continue
 		}
-		if len(out)-start+2+len(u.objects[id]) > maxPDU {
+		if len(out)-start+2+len(objects[id]) > maxPDU {
 			out[start+4], out[start+5] = 0xFF, id
 			break
 		}
-		out = appendObject(out, id, u.objects[id])
+		out = appendObject(out, id, objects[id])
 		out[start+6]++
 	}
 	return out, NoException

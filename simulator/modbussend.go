@@ -179,7 +179,7 @@ func (c *conn) serveWaiting(ctx context.Context, transaction uint16, id byte, re
 		c.queue = &sender{c: c, wake: make(chan struct{}, 1)}
 		c.sending.Go(func() { c.queue.run(ctx) })
 	}
-	strike, silent := c.s.strike(id, req[0])
+	hit, silent := c.s.strike(id, req[0])
 	if silent {
 		c.s.silent.Add(1)
 		return true
@@ -187,15 +187,15 @@ func (c *conn) serveWaiting(ctx context.Context, transaction uint16, id byte, re
 	d := c.queue.blank()
 	d.frame = c.begin(d.frame, transaction, id)
 	body := len(d.frame)
-	switch strike.Kind { //nolint:exhaustive // the others spoil an answer that must be there first
+	switch hit.Kind { //nolint:exhaustive // the others spoil an answer that must be there first
 	case FaultRestart:
 		c.s.silent.Add(1)
-		c.s.Restart(strike.Delay)
+		c.s.Restart(hit.Delay)
 		return true // the reset ends the conversation
 	case FaultException:
-		code := byte(strike.N)
+		code := byte(hit.N)
 		if code == 0 {
-			code = 1 + byte(strike.choice%255)
+			code = 1 + byte(hit.choice%255)
 		}
 		c.s.except[code].Add(1)
 		d.frame = append(d.frame, req[0]|0x80, code)
@@ -207,13 +207,13 @@ func (c *conn) serveWaiting(ctx context.Context, transaction uint16, id byte, re
 		return true
 	}
 	d.whole = true
-	switch strike.Kind { //nolint:exhaustive // the others change the bytes
+	switch hit.Kind { //nolint:exhaustive // the others change the bytes
 	case "", FaultDelay, FaultLate, FaultDuplicate, FaultSplit, FaultDribble, FaultUnsolicited:
 		d.clean = true
 	}
 	const unitAndCRC = 3
 	d.due = c.due(id, len(req)+len(d.frame)-body+2*unitAndCRC)
-	c.spoil(d, &strike, body)
+	c.spoil(d, &hit, body)
 	return true
 }
 
@@ -245,13 +245,12 @@ func (s *Server) strike(id, function byte) (hit armed, silent bool) {
 	if s.muted[id] || s.unplugged {
 		return armed{}, true
 	}
-	for i := range s.faults {
-		if s.faults[i].strikes(s.o.Seed+uint64(i)<<32, id, function) {
-			s.struck[s.faults[i].Kind]++
-			return s.faults[i], s.faults[i].Kind == FaultMute
-		}
+	f := strike(s.faults, s.o.Seed, id, function)
+	if f == nil {
+		return armed{}, false
 	}
-	return armed{}, false
+	s.struck[f.Kind]++
+	return *f, f.Kind == FaultMute
 }
 
 // spoil completes the frame as the fault wants it and hands it over. The PDU begins at body.

@@ -249,11 +249,11 @@ func (s *Server) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			var temporary net.Error
-			if errors.As(err, &temporary) && temporary.Timeout() {
-				continue
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return err //nolint:wrapcheck // Serve says where
 			}
-			return err //nolint:wrapcheck // Serve says where
+			wait(ctx, 20*time.Millisecond, nil) // a client that went away, or too many open files: it passes
+			continue
 		}
 		if s.o.TLS != nil {
 			c = tls.Server(c, s.o.TLS)

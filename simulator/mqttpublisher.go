@@ -286,6 +286,9 @@ func (p *publisher) follow(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
+		if late := time.Since(start) - time.Duration(n)*period; late > time.Second { // a device that slept does not catch up
+			n += int(late / period)
+		}
 		for ; !time.Now().Before(start.Add(time.Duration(n) * period)); n++ {
 			p.scan()
 			if ctx.Err() != nil {
@@ -386,11 +389,7 @@ func (p *publisher) deliver(g outgoing) {
 	held := p.held
 	p.held = nil
 	times := 1
-	for i := range p.faults {
-		f := &p.faults[i]
-		if !f.strikes(p.twin.o.Seed+uint64(i)<<32, 0, 0) {
-			continue
-		}
+	if f := strike(p.faults, p.twin.o.Seed, 0, 0); f != nil {
 		switch f.Kind { //nolint:exhaustive // newPublisher lets no others in
 		case FaultMute:
 			times = 0
@@ -402,7 +401,6 @@ func (p *publisher) deliver(g outgoing) {
 			g.payload = []byte("{\"value\": \xff\xfe, [")
 		}
 		p.struck[p.faultIndex(f.Kind)].Add(1)
-		break
 	}
 	for range times {
 		p.send(g)

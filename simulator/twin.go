@@ -306,14 +306,16 @@ func (t *Twin) advance(now time.Time) {
 	if t.plant.Steps() >= target {
 		return
 	}
-	began := time.Now()
+	began, before := time.Now(), t.plant.Steps()
 	for n := uint64(1); t.plant.Steps() < target; n++ {
 		t.plant.Step()
 		if len(t.tapped) > 0 {
 			for _, i := range t.tapped {
 				t.read(i)
 			}
-			t.board.sample(t.wall(t.plant.Steps()))
+			t.board.time = t.wall(t.plant.Steps())
+			t.board.step++
+			t.board.tap()
 		}
 		t.truth.step(t)
 		if n%64 == 0 && time.Since(began) > budget {
@@ -321,6 +323,7 @@ func (t *Twin) advance(now time.Time) {
 		}
 	}
 	t.show()
+	t.board.add(t.plant.Steps() - before)
 	if late := time.Duration(float64(target-t.plant.Steps()) * float64(t.plant.Dt()) / t.o.Speed); late > patience {
 		if !t.behind {
 			t.log.Warn("the plant cannot keep up, its time lags", slog.Duration("late", late))
@@ -569,7 +572,9 @@ func (t *Twin) Faults() []string {
 		all = append(all, "restart:"+b.Name)
 		for id := range 256 {
 			if b.server.units[byte(id)] != nil {
-				all = append(all, "mute:"+b.Name+"/"+strconv.Itoa(id))
+				for _, kind := range []string{"mute:", "swap:", "impostor:"} {
+					all = append(all, kind+b.Name+"/"+strconv.Itoa(id))
+				}
 			}
 		}
 	}
@@ -583,11 +588,13 @@ func (t *Twin) Faults() []string {
 }
 
 // Break turns a fault on or off: "unplug:BUS", "restart:BUS" (off a second later by itself), "mute:BUS/UNIT",
-// "freeze:SIGNAL" (registers and payloads hold their figure), or one of the plant's own.
+// "swap:BUS/UNIT" (the words of every figure change places), "impostor:BUS/UNIT" (another device of the same make answers:
+// constants marked Identity and the identification differ), "freeze:SIGNAL" (registers and payloads hold their figure), or
+// one of the plant's own.
 func (t *Twin) Break(fault string, on bool) error {
 	kind, what, _ := strings.Cut(fault, ":")
 	switch kind {
-	case "unplug", "restart", "mute":
+	case "unplug", "restart", "mute", "swap", "impostor":
 		name, unit, _ := strings.Cut(what, "/")
 		b, err := t.bus(name)
 		if err != nil {
@@ -623,7 +630,17 @@ func (t *Twin) breakBus(b *twinBus, kind, unit string, on bool) error { //nolint
 		if err != nil || b.server.units[byte(id)] == nil {
 			return fmt.Errorf("bus %s has no unit %q", b.Name, unit)
 		}
-		b.server.Mute(byte(id), on)
+		m, ok := b.server.units[byte(id)].memory.(*Unit)
+		switch {
+		case kind == "mute":
+			b.server.Mute(byte(id), on)
+		case !ok:
+			return fmt.Errorf("unit %d of bus %s has no register table", id, b.Name)
+		case kind == "swap":
+			m.swap(on)
+		default:
+			m.impostor(on)
+		}
 	}
 	return nil
 }

@@ -197,6 +197,37 @@ func TestTwinFaults(t *testing.T) {
 	}
 }
 
+func TestF026F028SwapAndImpostor(t *testing.T) {
+	t.Parallel()
+	twin := start(t, simulator.Options{Rig: "r", Buses: []simulator.BusOptions{{Name: "a", Kind: simulator.BusTCP, Units: []simulator.UnitOptions{{
+		ID: 1, Objects: map[byte]string{0: "maker", 1: "X1", 2: "1.0"}, Registers: []simulator.Register{
+			{Table: simulator.Holdings, Address: 0, Type: "float32", Value: new(-123.45)},
+			{Table: simulator.Holdings, Address: 2, Type: "uint32", Value: new(70000.0), Identity: true},
+			{Table: simulator.Holdings, Address: 4, Type: "string", Length: 2, Text: "S123", Identity: true},
+		},
+	}}}}})
+	c := dial(t, twin.Addr("a"))
+	check := func(fault string, on bool, registers, object string) {
+		t.Helper()
+		if fault != "" {
+			if err := twin.Break(fault, on); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := ask(t, c, 1, unhex(t, "03 0000 0006")), unhex(t, "03 0C"+registers); !cmp.Equal(got, want) {
+			t.Errorf("%s %v: % X, want % X", fault, on, got, want)
+		}
+		if got, want := ask(t, c, 1, unhex(t, "2B 0E 04 01")), unhex(t, "2B 0E 04 81 00 00 01 01 02"+object); !cmp.Equal(got, want) {
+			t.Errorf("%s %v: % X, want % X", fault, on, got, want)
+		}
+	}
+	check("", false, "C2F6 E666 0001 1170 53313233", "5831")
+	check("swap:a/1", true, "E666 C2F6 1170 0001 53313233", "5831")
+	check("swap:a/1", false, "C2F6 E666 0001 1170 53313233", "5831")
+	check("impostor:a/1", true, "C2F6 E666 0001 1171 53313232", "5830")
+	check("impostor:a/1", false, "C2F6 E666 0001 1170 53313233", "5831")
+}
+
 // redial waits until the port takes connections again.
 func redial(t *testing.T, address string) net.Conn {
 	t.Helper()

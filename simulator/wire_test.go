@@ -321,6 +321,44 @@ func buffered(t *testing.T, b *simulator.Board, buffers ...simulator.Buffer) *si
 	return u
 }
 
+func TestF029TotalsWrapAndReset(t *testing.T) {
+	t.Parallel()
+	b := simulator.NewBoard(10*time.Millisecond, simulator.Signal{Name: "qm", Unit: "kg/s"})
+	if err := b.Set("qm", 0.001); err != nil {
+		t.Fatal(err)
+	}
+	u, err := simulator.NewUnit(simulator.UnitOptions{ID: 1, Registers: []simulator.Register{
+		{Table: simulator.Holdings, Address: 0, Type: "uint16", Signal: "@total:qm", Unit: "g", Scale: 0.01, Wrap: true, Writable: true},
+	}}, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := u.Write(simulator.Holdings, 0, []uint16{65000}); e != simulator.NoException {
+		t.Fatalf("exception %d", e)
+	}
+	last, wraps := 65000, 0
+	for range 100 { // 0.1 s, 0.1 g, 10 counts each
+		for range 10 {
+			b.Sample(time.Now())
+		}
+		got := int(words(t, u, simulator.Holdings, 0, 1)[0])
+		if got < last {
+			wraps++
+			got += 65536
+		}
+		if d := got - last; d < 9 || d > 11 {
+			t.Fatalf("%d counts in 0.1 s", d)
+		}
+		last = got % 65536
+	}
+	if wraps != 1 {
+		t.Errorf("wrapped %d times", wraps)
+	}
+	if e := u.Write(simulator.Holdings, 0, []uint16{0}); e != simulator.NoException || words(t, u, simulator.Holdings, 0, 1)[0] != 0 {
+		t.Errorf("reset: exception %d", e)
+	}
+}
+
 func TestFIFOCountsItsSamples(t *testing.T) {
 	t.Parallel()
 	b := board(t)

@@ -8,220 +8,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 	"time"
 )
-
-// A Board holds the figures behind registers and payloads: every signal's present value in SI, under one lock. A Twin's
-// plant keeps one up to date; a test may set figures by hand.
-type Board struct {
-	mu      sync.Mutex
-	signals []Signal
-	index   map[string]int
-	values  []float64
-	frozen  []bool
-	time    time.Time // of the values
-	step    uint64    // of Sample
-	dt      time.Duration
-	pace    float64 // of the clock: its seconds per second of dt
-	taps    []sampler
-	refresh func()                       // brings values up to now; lock held
-	actuate func(i int, v float64) error // nil: the value is set; lock held
-}
-
-// NewBoard returns a board with all figures NaN. Sample is to be called every dt for the buffers.
-func NewBoard(dt time.Duration, signals ...Signal) *Board {
-	b := &Board{signals: signals, index: make(map[string]int, len(signals)), values: make([]float64, len(signals)), frozen: make([]bool, len(signals)), dt: dt, pace: 1}
-	for i, s := range signals {
-		b.index[s.Name] = i
-		b.values[i] = math.NaN()
-	}
-	return b
-}
-
-// Set gives a signal its figure.
-func (b *Board) Set(name string, v float64) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i, err := b.find(name)
-	if err == nil && !b.frozen[i] {
-		b.values[i] = v
-	}
-	return err
-}
-
-// Value returns the present figure of a signal.
-func (b *Board) Value(name string) (float64, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i, err := b.find(name)
-	if err != nil {
-		return 0, err
-	}
-	b.present()
-	return b.values[i], nil
-}
-
-// Freeze holds a signal's figure as it is, whatever Set and the plant say, or lets it go.
-func (b *Board) Freeze(name string, on bool) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i, err := b.find(name)
-	if err == nil {
-		b.present()
-		b.frozen[i] = on
-	}
-	return err
-}
-
-// Sample ends one step of dt at the given time: buffers take their samples.
-func (b *Board) Sample(at time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sample(at)
-}
-
-func (b *Board) sample(at time.Time) {
-	b.time = at
-	b.step++
-	for _, t := range b.taps {
-		if b.step%t.due() == 0 {
-			t.take(b)
-		}
-	}
-}
-
-// sampler takes samples of a board.
-type sampler interface {
-	due() uint64   // steps between samples
-	take(b *Board) // lock held
-}
-
-// stepsFor returns how many steps lie between samples at a rate.
-func (b *Board) stepsFor(rate float64) (uint64, error) {
-	steps := 1 / (rate * b.dt.Seconds())
-	every := math.Round(steps)
-	if every < 1 || math.Abs(steps-every) > 1e-6*every {
-		return 0, fmt.Errorf("rate %g Hz does not divide the plant's %g Hz", rate, 1/b.dt.Seconds())
-	}
-	return uint64(every), nil
-}
-
-// scaled returns a stretch of plant time by the clock.
-func (b *Board) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * b.pace) }
-
-// between returns the time between samples by the clock.
-func (b *Board) between(every uint64) time.Duration { return b.scaled(time.Duration(every) * b.dt) }
-
-// atmosphere returns the signal that gauge pressures take off.
-func (b *Board) atmosphere(name string) (int, error) {
-	if name == "" {
-		if i, ok := b.index[trueAtmosphere]; ok {
-			return i, nil
-		}
-	}
-	i, err := b.find(cmp.Or(name, "p_atm"))
-	if err != nil {
-		return 0, fmt.Errorf("gauge pressures take off the atmosphere: %w", err)
-	}
-	return i, nil
-}
-
-func (b *Board) find(name string) (int, error) {
-	i, ok := b.index[name]
-	if !ok {
-		names := make([]string, len(b.signals))
-		for i := range b.signals {
-			names[i] = b.signals[i].Name
-		}
-		return 0, fmt.Errorf("signal %q is unknown: there are %s", name, strings.Join(names, ", "))
-	}
-	return i, nil
-}
-
-// present brings the figures up to now; lock held.
-func (b *Board) present() {
-	if b.refresh != nil {
-		b.refresh()
-	}
-}
-
-// command passes a written figure on; lock held.
-func (b *Board) command(i int, v float64) error {
-	if b.actuate != nil {
-		return b.actuate(i, v)
-	}
-	b.values[i] = v
-	return nil
-}
-
-// Register is one entry of a unit's register table: where a figure lies and what it looks like there.
-type Register struct {
-	Name    string
-	Table   Table
-	Address uint16 // on the wire, from 0
-	Type    string // bool, bits, int16 ... uint64, float16 ... float64, bcd16 ... bcd64, string
-	Order   string // ABCD, CDAB, BADC, DCBA; AB, BA
-	Bit     int    // bool and bits in a holding or input register: the lowest bit, 0 to 15; several share an address
-	Width   int    // of bits
-	Length  int    // of string, in registers
-
-	// Behind it is one of these. Signal names a signal of the plant or one of the unit's own: @clock (its clock, unit ns,
-	// us, ms or s since 1970), @uptime (s), @requests, @watchdog (its time in s, may be written) and @watchdog_tripped.
-	// With none of them the register is memory that holds what was written.
-	Signal string
-	Value  *float64 // a constant, in Unit
-	Text   string   // a constant for type string
-
-	Unit      string  // of the instrument, such as kPa_g or L/min_ANR; empty: SI
-	Scale     float64 // counts = (figure - Offset) / Scale; 0 means 1
-	Offset    float64
-	Low, High *float64 // measuring range in Unit; what lies beyond reads as Under or Over, else as the end of the range
-	NaN       *uint64  // bits in place of no value; without it floats say NaN, integers their smallest figure
-	Over      *uint64
-	Under     *uint64
-
-	Atmosphere string // the signal that gauge pressures take off; empty: the plant's true one, on a plain Board "p_atm"
-	Writable   bool
-	Volatile   bool // a written register without Signal falls back to Value at a restart
-}
-
-// Buffer is a stretch of fast samples in a unit's registers, laid out as Kind says.
-//
-//	fifo    function 24 at Address delivers the oldest samples that fit into 31 registers. With Numbered two registers
-//	        come first: the number of the first sample, uint32 ABCD, the first ever being 0. Consume removes what was
-//	        delivered; without it the newest samples are shown again and again.
-//	ring    8 registers of head, then Capacity samples; sample n lies at place n modulo Capacity.
-//	window  8 registers of head, then the newest Capacity samples, oldest first; before there are that many, what is
-//	        missing reads as no value at the front.
-//
-// The head is, in ABCD: uint32 how many samples were taken (the newest has this number less 1), uint32 the time between
-// samples in ns, uint64 the time of the newest sample by the unit's clock, ns since 1970.
-type Buffer struct {
-	Register         // Table, Address, Type, Order, Signal, Unit, Scale, ... of each sample
-	Kind     string  // fifo, ring, window
-	Capacity int     // samples kept
-	Rate     float64 // Hz; an integer number of plant steps lies between samples
-	Numbered bool
-	Consume  bool
-}
-
-// Watchdog is the guard of an output module: when nothing was written to the unit for After, its outputs go to Safe.
-type Watchdog struct {
-	After time.Duration
-	Safe  map[string]float64 // by register name, in the register's Unit
-}
-
-// UnitOptions is one Modbus unit as data.
-type UnitOptions struct {
-	Name      string
-	ID        byte
-	Registers []Register
-	Buffers   []Buffer
-	Holes     string // what lies between registers: "exception" (2, the default) or "zero"
-	Watchdog  *Watchdog
-	Objects   map[byte]string // function 43/14: 0 vendor, 1 product code, 2 revision, ...
-}
 
 // source says what stands behind a register.
 type source uint8
@@ -234,6 +22,7 @@ const (
 	fromRequests
 	fromWatchdog
 	fromTripped
+	fromTotal
 )
 
 // register is a Register made ready.
@@ -246,6 +35,7 @@ type register struct {
 	atmosphere int
 	low, high  float64 // in counts
 	clockTick  int64   // ns
+	total      *total
 }
 
 // end returns the address behind the register.
@@ -282,6 +72,8 @@ type Unit struct {
 	touched  time.Time
 	after    time.Duration
 	tripped  bool
+	swapped  bool
+	stranger bool
 	requests uint64
 }
 
@@ -393,11 +185,19 @@ func (u *Unit) connect(r *register) (err error) {
 	case "@watchdog_tripped":
 		r.from, si = fromTripped, "1"
 	default:
+		name, totalled := strings.CutPrefix(r.Signal, "@total:")
 		r.from = fromSignal
-		if r.signal, err = u.board.find(r.Signal); err != nil {
+		if r.signal, err = u.board.find(name); err != nil {
 			return err
 		}
 		si = u.board.signals[r.signal].Unit
+		if totalled {
+			r.from, r.total = fromTotal, &total{signal: r.signal}
+			si = strings.TrimSuffix(si, "/s")
+			u.board.mu.Lock()
+			u.board.totals = append(u.board.totals, r.total)
+			u.board.mu.Unlock()
+		}
 	}
 	if r.Signal != "" && (r.Value != nil || r.Text != "") {
 		return errors.New("signal, value and text exclude each other")
@@ -414,7 +214,7 @@ func (u *Unit) connect(r *register) (err error) {
 			return err
 		}
 	}
-	if r.Writable && r.from != fromSignal && r.from != fromWatchdog {
+	if r.Writable && r.from != fromSignal && r.from != fromWatchdog && r.from != fromTotal {
 		return fmt.Errorf("%s cannot be written", r.Signal)
 	}
 	if r.Writable && r.from == fromSignal && u.board.actuate != nil && u.board.signals[r.signal].Kind != Commanded {
@@ -456,6 +256,12 @@ func (r *register) bits(si, atmosphere float64) uint64 {
 
 // pattern packs counts, with the bits for what is above and below the range.
 func (r *register) pattern(counts float64, above, below *uint64) uint64 {
+	if r.Wrap && (r.kind == typeUint || r.kind == typeInt) && counts == counts {
+		turn := math.Ldexp(1, r.layout.bits)
+		low, _ := r.limits()
+		counts = math.Round(counts)
+		return r.pack(counts - turn*math.Floor((counts-low)/turn))
+	}
 	switch {
 	case counts != counts:
 		if r.NaN != nil {
@@ -564,6 +370,8 @@ func (u *Unit) now(r *register, at time.Time) uint64 {
 			v = 1
 		}
 		return r.bits(v, atmosphere)
+	case fromTotal:
+		return r.bits(r.total.sum, 0)
 	case fromSignal, fromMemory:
 	}
 	return r.bits(u.board.values[r.signal], atmosphere)
@@ -715,18 +523,16 @@ func (u *Unit) apply(k *bank, r *register, start int, words []uint16) Exception 
 	case fromWatchdog:
 		u.after = time.Duration(r.unit.toSI(u.written(k, r, start, words), 0) * float64(time.Second))
 		return NoException
+	case fromTotal:
+		r.total.sum = r.unit.toSI(u.written(k, r, start, words), 0)
+		return NoException
 	case fromMemory, fromClock, fromUptime, fromRequests, fromTripped:
 	}
-	m := u.merged(k, r, start, words)
-	for i := range k.runs {
-		if s := k.runs[i].start; s <= int(r.Address) && r.end() <= s+len(k.runs[i].words) {
-			at := k.runs[i].words[int(r.Address)-s:]
-			if r.kind == typeBool || r.kind == typeBits {
-				r.store(at, r.load(m[:]))
-			} else {
-				copy(at, m[:r.words])
-			}
-		}
+	m, at := u.merged(k, r, start, words), k.words(r)
+	if r.kind == typeBool || r.kind == typeBits {
+		r.store(at, r.load(m[:]))
+	} else {
+		copy(at, m[:])
 	}
 	return NoException
 }
@@ -755,12 +561,7 @@ func (u *Unit) guard(now time.Time) {
 			u.command(r, v)
 			continue
 		}
-		k := u.table(r.Table)
-		for i := range k.runs {
-			if s := k.runs[i].start; s <= int(r.Address) && r.end() <= s+len(k.runs[i].words) {
-				r.store(k.runs[i].words[int(r.Address)-s:], r.bits(v, 0))
-			}
-		}
+		r.store(u.table(r.Table).words(r), r.bits(v, 0))
 	}
 }
 
@@ -781,15 +582,60 @@ func (u *Unit) restart() {
 			if !r.Volatile || r.from != fromMemory {
 				continue
 			}
-			for i := range k.runs {
-				if s := k.runs[i].start; s <= int(r.Address) && r.end() <= s+len(k.runs[i].words) {
-					at := k.runs[i].words[int(r.Address)-s:]
-					clear(at[:r.words])
-					r.fill(at)
-				}
+			at := k.words(r)
+			clear(at)
+			r.fill(at)
+		}
+	}
+}
+
+// swap exchanges the words of every figure, as a changed setting of the device does, or sets it right again.
+func (u *Unit) swap(on bool) { //nolint:revive // a fault is on or off
+	u.board.mu.Lock()
+	defer u.board.mu.Unlock()
+	if u.swapped == on {
+		return
+	}
+	u.swapped = on
+	for _, k := range u.banks {
+		for _, r := range k.all {
+			if r.words < 2 || r.kind == typeString {
+				continue
+			}
+			at := k.words(r)
+			raw := r.load(at)
+			r.lowFirst = !r.lowFirst
+			r.store(at, raw)
+		}
+	}
+}
+
+// impostor lets another device of the same make answer, or the right one again: constants marked Identity and the objects
+// of function 43 differ.
+func (u *Unit) impostor(on bool) { //nolint:revive // a fault is on or off
+	u.board.mu.Lock()
+	defer u.board.mu.Unlock()
+	u.stranger = on
+	for _, k := range u.banks {
+		for _, r := range k.all {
+			if !r.Identity || r.from != fromMemory {
+				continue
+			}
+			at := k.words(r)
+			clear(at)
+			r.fill(at)
+			if on {
+				at[len(at)-1] ^= 1
 			}
 		}
 	}
+}
+
+// words returns where a register of memory keeps its words.
+func (k *bank) words(r *register) []uint16 {
+	i := sort.Search(len(k.runs), func(i int) bool { return k.runs[i].start+len(k.runs[i].words) > int(r.Address) })
+	from := int(r.Address) - k.runs[i].start
+	return k.runs[i].words[from : from+r.words]
 }
 
 // FIFO implements Memory.
@@ -806,4 +652,18 @@ func (u *Unit) FIFO(address uint16, words []uint16) (int, Exception) {
 }
 
 // Objects implements Memory.
-func (u *Unit) Objects() map[byte]string { return u.o.Objects }
+func (u *Unit) Objects() map[byte]string {
+	u.board.mu.Lock()
+	defer u.board.mu.Unlock()
+	if !u.stranger {
+		return u.o.Objects
+	}
+	others := map[byte]string{}
+	for id, text := range u.o.Objects {
+		others[id] = text
+		if id > 0 && text != "" { // the same maker
+			others[id] = text[:len(text)-1] + string(text[len(text)-1]^1)
+		}
+	}
+	return others
+}

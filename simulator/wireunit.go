@@ -35,14 +35,16 @@ type wireUnit struct {
 // the acquiring side must show as a wrong figure.
 func wireUnits() map[string]wireUnit {
 	table := map[string]wireUnit{
-		"1": {si: "1", factor: 1}, "%": {si: "1", factor: 0.01}, "permille": {si: "1", factor: 1e-3}, "ppm": {si: "1", factor: 1e-6},
+		"1": {si: "1", factor: 1}, "count": {si: "1", factor: 1}, "cycles": {si: "1", factor: 1}, "%RH": {si: "1", factor: 0.01}, "%": {si: "1", factor: 0.01}, "permille": {si: "1", factor: 1e-3}, "ppm": {si: "1", factor: 1e-6},
 		"K": {si: "K", factor: 1}, "degC": {si: "K", factor: 1, zero: kelvinZero}, "degF": {si: "K", factor: fahrenheit, zero: degFZero},
-		"m": {si: "m", factor: 1}, "mm": {si: "m", factor: 1e-3}, "um": {si: "m", factor: 1e-6},
-		"s": {si: "s", factor: 1}, "ms": {si: "s", factor: 1e-3}, "us": {si: "s", factor: 1e-6}, "ns": {si: "s", factor: 1e-9},
+		"m": {si: "m", factor: 1}, "mm": {si: "m", factor: 1e-3}, "cm": {si: "m", factor: 1e-2}, "um": {si: "m", factor: 1e-6},
+		"s": {si: "s", factor: 1}, "ms": {si: "s", factor: 1e-3}, "us": {si: "s", factor: 1e-6}, "ns": {si: "s", factor: 1e-9}, "min": {si: "s", factor: 60}, "h": {si: "s", factor: hour},
 		"m/s": {si: "m/s", factor: 1}, "mm/s": {si: "m/s", factor: 1e-3},
 		"N": {si: "N", factor: 1}, "kN": {si: "N", factor: 1e3},
 		"V": {si: "V", factor: 1}, "mV": {si: "V", factor: 1e-3}, "A": {si: "A", factor: 1}, "mA": {si: "A", factor: 1e-3},
-		"Hz": {si: "Hz", factor: 1}, "kHz": {si: "Hz", factor: 1e3}, "rad": {si: "rad", factor: 1}, "deg": {si: "rad", factor: rotation / 360},
+		"Hz": {si: "Hz", factor: 1}, "kHz": {si: "Hz", factor: 1e3}, "rpm": {si: "Hz", factor: 1.0 / 60}, "W": {si: "W", factor: 1},
+		"m3": {si: "m3", factor: 1}, "L": {si: "m3", factor: 1e-3}, "dm3": {si: "m3", factor: 1e-3}, "cm3": {si: "m3", factor: 1e-6}, "mL": {si: "m3", factor: 1e-6},
+		"rad": {si: "rad", factor: 1}, "deg": {si: "rad", factor: rotation / 360},
 		"kg": {si: "kg", factor: 1}, "g": {si: "kg", factor: 1e-3},
 		"kg/s": {si: "kg/s", factor: 1}, "g/s": {si: "kg/s", factor: 1e-3}, "mg/s": {si: "kg/s", factor: 1e-6},
 		"g/min": {si: "kg/s", factor: 1e-3 / 60}, "kg/min": {si: "kg/s", factor: 1.0 / 60}, "kg/h": {si: "kg/s", factor: 1 / hour}, "g/h": {si: "kg/s", factor: 1e-3 / hour},
