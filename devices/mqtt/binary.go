@@ -52,14 +52,14 @@ func newBinaryDecoder(p *partPlan) (*binaryDecoder, error) {
 	for _, it := range []struct {
 		name string
 		Item
-	}{{"seq", d.l.Seq}, {"t0", d.l.T0}, {"dt", d.l.Dt}, {"count", d.l.Count}} {
+	}{{"seq", d.l.Seq}, {"t0", d.l.T0}, {"dt", d.l.Dt}, {"count", d.l.Count}, {"width", d.l.Width}} {
 		switch {
 		case it.Size == 0:
 		case it.Size != 1 && it.Size != 2 && it.Size != 4 && it.Size != 8, it.Float && it.Size < 4:
 			return nil, fmt.Errorf("layout: %s has %d bytes; 1, 2, 4 or 8 are possible, 4 or 8 for floats", it.name, it.Size)
 		case it.At < 0 || it.At+it.Size > d.l.Header:
 			return nil, fmt.Errorf("layout: %s at byte %d does not fit into the header of %d bytes", it.name, it.At, d.l.Header)
-		case it.Float && (it.name == "seq" || it.name == "count"):
+		case it.Float && it.name != "t0" && it.name != "dt":
 			return nil, fmt.Errorf("layout: %s is a float; a whole number is needed", it.name)
 		}
 	}
@@ -111,6 +111,11 @@ func (d *binaryDecoder) decode(_ string, p []byte, _ int64, b *burst) error {
 	if !bytes.HasPrefix(p, d.l.Magic) {
 		return fmt.Errorf("it begins with % x, not with % x", p[:len(d.l.Magic)], d.l.Magic)
 	}
+	if d.l.Width.Size > 0 {
+		if n := d.integer(p, d.l.Width); n != uint64(d.channels) {
+			return fmt.Errorf("the header counts %d channels, the rig file %d", n, d.channels)
+		}
+	}
 	if d.l.Seq.Size > 0 {
 		b.seq, b.hasSeq = d.integer(p, d.l.Seq), true
 	}
@@ -160,6 +165,9 @@ func (d *binaryDecoder) decode(_ string, p []byte, _ int64, b *burst) error {
 			at, stride = d.index[i]*d.size*rows, d.size
 		}
 		d.column(body[at:], stride, b, c.col)
+		if len(c.sentinels) > 0 {
+			d.sentinels(body[at:], stride, b, &c)
+		}
 	}
 	return nil
 }
@@ -179,6 +187,18 @@ func (d *binaryDecoder) time(p []byte) (int64, error) {
 		return 0, errors.New("the time is larger than what can be stored")
 	}
 	return d.clock.number(decimal{mant: v, exact: true})
+}
+
+// sentinels marks the samples whose bits stand for no value.
+func (d *binaryDecoder) sentinels(p []byte, stride int, b *burst, c *column) {
+	for r := range b.rows {
+		raw := d.integer(p, Item{At: r * stride, Size: d.size})
+		for _, s := range c.sentinels {
+			if s.Raw == raw {
+				b.quality[r*b.cols+c.col] = acquisition.Quality(s.Reason)
+			}
+		}
+	}
 }
 
 // column reads all samples of one channel; a switch for each sample would cost

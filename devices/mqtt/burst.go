@@ -112,6 +112,15 @@ func (b *burst) check() error {
 	case len(b.times) > 0 && len(b.times) != b.rows:
 		return fmt.Errorf("%d of %d rows have a time; all or none must", len(b.times), b.rows)
 	}
+	if n := len(b.seqs); n > 0 && b.seqs[0] == b.seqs[n-1] {
+		b.seq, b.hasSeq = b.seqs[0], true // the number of the message, in every row
+		for _, s := range b.seqs {
+			if s != b.seq {
+				return errors.New("the sequence numbers of its rows are in disorder")
+			}
+		}
+		b.seqs = b.seqs[:0]
+	}
 	for i := 1; i < len(b.seqs); i++ {
 		if b.seqs[i] <= b.seqs[i-1] {
 			return fmt.Errorf("sequence number %d of row %d is not after %d", b.seqs[i], i, b.seqs[i-1])

@@ -146,7 +146,7 @@ func (g *group) layout(desc *acquisition.Group) (columns [][]column, topics []st
 			continue
 		}
 		c.Decoding.At = at
-		col := column{name: c.Name, field: c.Field, col: at, texts: c.Texts}
+		col := column{name: c.Name, field: c.Field, col: at, texts: c.Texts, sentinels: c.Decoding.Sentinels}
 		at++
 		carriers := own
 		if c.Topic != "" {
@@ -202,7 +202,6 @@ func (g *group) check(desc *acquisition.Group, topics int) error {
 	step := o.Group.Period > 0 || o.Time.Step != "" || o.Payload.Format == FormatBinary && o.Payload.Layout.Dt.Size > 0
 	timed := o.Time.Field != "" || o.Payload.Format == FormatBinary && o.Payload.Layout.T0.Size > 0 ||
 		(o.Payload.Format == FormatLine || o.Payload.Format == FormatSparkplug) && o.Time.Basis != BasisArrival
-	rowNumbers := o.Payload.Format == FormatRows || o.Payload.Format == FormatCSV || o.Payload.Format == FormatLine
 	switch {
 	case o.Sequence.Samples < 0:
 		return errors.New("sequence: samples is negative")
@@ -216,8 +215,6 @@ func (g *group) check(desc *acquisition.Group, topics int) error {
 		return errors.New("sequence: slots shall come from the sample clock; state the group's period or the field of the step")
 	case o.Sequence.Clock && (o.Payload.Format == FormatRows || o.Payload.Format == FormatCSV || o.Payload.Format == FormatLine) && o.Group.Period <= 0:
 		return errors.New("sequence: slots shall come from the sample clock; state the group's period")
-	case rowNumbers && o.Sequence.Field != "" && o.Sequence.Samples > 1:
-		return errors.New("sequence: every row has its own number, so samples has no meaning")
 	case o.Time.Basis == BasisDevice && !timed:
 		return errors.New("time: basis device, but the payload has no time; name its field")
 	case o.Time.Basis == BasisFitted && !timed && !(desc.Completeness == acquisition.BySequence && o.Group.Period > 0):

@@ -24,12 +24,6 @@ const (
 	leafStep
 )
 
-// target is a channel that takes the value at a path.
-type target struct {
-	col   int
-	texts map[string]float64
-}
-
 // node is a place in a payload that leads to something wanted.
 type node struct {
 	members []member
@@ -40,7 +34,7 @@ type node struct {
 
 	wanted  bool
 	kind    leafKind
-	targets []target
+	targets []column
 	seen    uint32 // the payload in which it was last found
 	row     int    // and the row
 	count   int    // elements, for arrays of samples
@@ -59,6 +53,9 @@ type jsonDecoder struct {
 	top     *node
 	columns []*node // arrays of samples, which must have one length
 	names   map[string]*node
+	pairRow int
+	pairSeq node // places of number and time inside the objects
+	pairAt  node
 	nameKey []byte
 	valKey  []byte
 	clock   timeReader
@@ -109,7 +106,7 @@ func newJSONDecoder(p *partPlan) (*jsonDecoder, error) {
 			d.valKey = []byte(p.payload.ValueKey)
 		}
 		d.top.add(root).pairs = true
-		root = nil // time and number stand beside the pairs
+		root = nil
 	}
 	for _, c := range p.columns {
 		if d.names != nil {
@@ -118,7 +115,7 @@ func newJSONDecoder(p *partPlan) (*jsonDecoder, error) {
 				n = &node{name: c.name, wanted: true}
 				d.names[c.field] = n
 			}
-			n.targets = append(n.targets, target{c.col, c.texts})
+			n.targets = append(n.targets, c)
 			continue
 		}
 		path, err := place(c.field, true)
@@ -133,7 +130,7 @@ func newJSONDecoder(p *partPlan) (*jsonDecoder, error) {
 			d.columns = append(d.columns, n)
 		}
 		n.wanted, n.name = true, c.name
-		n.targets = append(n.targets, target{c.col, c.texts})
+		n.targets = append(n.targets, c)
 	}
 	for _, f := range []struct {
 		field string
@@ -141,6 +138,14 @@ func newJSONDecoder(p *partPlan) (*jsonDecoder, error) {
 		name  string
 	}{{p.seqField, leafSeq, "sequence number"}, {p.timeField, leafTime, "time"}, {p.stepField, leafStep, "step"}} {
 		if f.field == "" {
+			continue
+		}
+		if _, top := cutTop(f.field); d.names != nil && !top && f.kind != leafStep {
+			n := &d.pairSeq
+			if f.kind == leafTime {
+				n = &d.pairAt
+			}
+			*n = node{wanted: true, kind: f.kind, name: f.field}
 			continue
 		}
 		path, err := place(f.field, f.kind != leafStep)
@@ -218,7 +223,7 @@ func (d *jsonDecoder) decode(_ string, payload []byte, arrival int64, b *burst) 
 	if !utf8.Valid(payload) {
 		return errors.New("not valid UTF-8; set the device to UTF-8")
 	}
-	d.data, d.pos, d.depth, d.arrival, d.b = payload, 0, 0, arrival, b
+	d.data, d.pos, d.depth, d.arrival, d.b, d.pairRow = payload, 0, 0, arrival, b, 0
 	d.gen++
 	defer func() { d.data, d.b = nil, nil }()
 	d.space()
@@ -432,7 +437,8 @@ func (d *jsonDecoder) pair() error {
 		return err
 	}
 	var n *node
-	named, at := false, -1
+	named := false
+	at, when, seq := -1, -1, -1
 	if d.pos < len(d.data) && d.data[d.pos] == '}' {
 		d.pos++
 		d.depth--
@@ -446,15 +452,24 @@ func (d *jsonDecoder) pair() error {
 		if err != nil {
 			return err
 		}
-		isName, isValue := bytes.Equal(key, d.nameKey), bytes.Equal(key, d.valKey)
+		isName := bytes.Equal(key, d.nameKey)
+		var place *int
+		switch {
+		case isName:
+		case bytes.Equal(key, d.valKey):
+			place = &at
+		case d.pairAt.wanted && string(key) == d.pairAt.name:
+			place = &when
+		case d.pairSeq.wanted && string(key) == d.pairSeq.name:
+			place = &seq
+		}
 		d.space()
 		if d.pos >= len(d.data) || d.data[d.pos] != ':' {
 			return d.malformed("a colon should be here")
 		}
 		d.pos++
 		d.space()
-		switch {
-		case isName && d.pos < len(d.data) && d.data[d.pos] == '"':
+		if isName && d.pos < len(d.data) && d.data[d.pos] == '"' {
 			if named {
 				return errors.New("an object has two names")
 			}
@@ -463,12 +478,13 @@ func (d *jsonDecoder) pair() error {
 				return err
 			}
 			n, named = d.names[string(name)], true
-		case isValue && at >= 0:
-			return errors.New("an object has two values")
-		case isValue:
-			at = d.pos
-			fallthrough
-		default:
+		} else {
+			if place != nil {
+				if *place >= 0 {
+					return fmt.Errorf("an object has %q twice", key)
+				}
+				*place = d.pos
+			}
 			if err := d.value(nil, -1); err != nil {
 				return err
 			}
@@ -480,11 +496,24 @@ func (d *jsonDecoder) pair() error {
 	if n == nil || at < 0 {
 		return nil
 	}
+	if n.seen == d.gen && n.row == d.pairRow {
+		d.pairRow++ // the names begin again: the next sample
+	}
 	end, depth := d.pos, d.depth
-	d.pos = at
-	err := d.value(n, -1)
-	d.pos, d.depth = end, depth
-	return err
+	defer func() { d.pos, d.depth = end, depth }()
+	for _, f := range []struct {
+		n  *node
+		at int
+	}{{&d.pairAt, when}, {&d.pairSeq, seq}, {n, at}} {
+		if f.at < 0 || f.n != n && f.n.seen == d.gen && f.n.row == d.pairRow {
+			continue // not there, or told by another object of this sample
+		}
+		d.pos = f.at
+		if err := d.value(f.n, d.pairRow); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // str reads a string. What it returns is valid until the next call.
@@ -649,7 +678,7 @@ func (d *jsonDecoder) number(n *node, row int) error {
 		}
 		v := dec.float(d.data[start:end])
 		for i := range n.targets {
-			if err := d.b.set(max(row, 0), n.targets[i].col, v); err != nil {
+			if err := d.b.put(max(row, 0), &n.targets[i], v); err != nil {
 				return err
 			}
 		}
@@ -734,7 +763,7 @@ func (d *jsonDecoder) text(n *node, row int, s []byte) error {
 		var err error
 		if ok {
 			used = true
-			err = d.b.set(max(row, 0), n.targets[i].col, v)
+			err = d.b.put(max(row, 0), &n.targets[i], v)
 		} else {
 			err = d.b.mark(max(row, 0), n.targets[i].col, acquisition.ReasonDecode)
 		}

@@ -89,8 +89,9 @@ type Presence struct {
 }
 
 // ChannelOptions describe one channel and where its value is in the payload.
-// Decoding.Scale and Decoding.Offset apply; Origin FromExpression passes
-// through; New sets Decoding.At.
+// Decoding.Scale and Decoding.Offset apply; Decoding.Sentinels are compared
+// with the bits of a binary sample, or with the number as written; Origin
+// FromExpression passes through; New sets Decoding.At.
 type ChannelOptions struct {
 	acquisition.Channel
 
@@ -150,7 +151,9 @@ type Payload struct {
 type Sequence struct {
 	// Field of the number, as ChannelOptions.Field; "": none. For FormatBinary
 	// Layout.Seq takes its place. In FormatRows, FormatCSV and FormatLine it is
-	// read in every row and counts samples.
+	// read in every row: it counts samples if it differs from row to row, and
+	// messages if it is the same in all. In FormatNameValue it is a key of the
+	// objects, unless it begins with "$.".
 	Field string
 	// Bits after which the number starts again at 0: 8, 16 or 32; 0: never.
 	Bits int
@@ -169,8 +172,10 @@ type Sequence struct {
 type Time struct {
 	// Field of the time, as ChannelOptions.Field; "": none. For FormatBinary
 	// Layout.T0 takes its place; FormatLine takes the line's own time and
-	// FormatSparkplug the metric's, unless Basis is BasisArrival. One of
-	// several samples in one message: the time of the first.
+	// FormatSparkplug the metric's, unless Basis is BasisArrival. In
+	// FormatNameValue it is a key of the objects, unless it begins with "$.".
+	// Of several samples in one message it is the first one's, unless every
+	// row has its own.
 	Field string
 	Unit  TimeUnit
 	// Layout for UnitText: as package time writes it, with Zone if it has no
@@ -221,6 +226,7 @@ type Layout struct {
 	T0           Item             // device time of the first sample, in Time.Unit
 	Dt           Item             // distance of samples, in Time.StepUnit
 	Count        Item             // samples of each channel; Size 0: what fills the payload
+	Width        Item             // channels, compared with Channels; Size 0: none
 	Channels     int              // in the payload; 0: as many as the group's channels use
 	Planar       bool             // all samples of a channel, then those of the next; else interleaved
 	Sample       acquisition.Type // int8, uint8, int16, uint16, int32, uint32, int64, uint64, float16, float32, float64

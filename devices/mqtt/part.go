@@ -3,6 +3,8 @@ package mqtt
 import (
 	"errors"
 	"fmt"
+
+	"pneudaq/acquisition"
 )
 
 // column is a channel's place in a payload and in the group's numbers.
@@ -10,6 +12,27 @@ type column struct {
 	name, field string
 	col         int
 	texts       map[string]float64
+	sentinels   []acquisition.Sentinel
+}
+
+// sentinel returns why a number stands for no value.
+func (c *column) sentinel(v float64) acquisition.Reason {
+	for _, s := range c.sentinels {
+		if v == float64(s.Raw) {
+			return s.Reason
+		}
+	}
+	return acquisition.ReasonNone
+}
+
+// put stores a number of a column.
+func (b *burst) put(row int, c *column, v float64) error {
+	if len(c.sentinels) > 0 {
+		if r := c.sentinel(v); r != acquisition.ReasonNone {
+			return b.mark(row, c.col, r)
+		}
+	}
+	return b.set(row, c.col, v)
 }
 
 // partPlan is what the decoder of one topic of a group needs to know.

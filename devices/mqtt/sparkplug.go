@@ -150,7 +150,7 @@ func (d *sparkplugDecoder) metric(p []byte, birth bool, b *burst) error {
 		case m.null:
 			err = b.mark(0, c.col, acquisition.ReasonNoData)
 		case ok:
-			err = b.set(0, c.col, v)
+			err = b.put(0, c, v)
 		default:
 			b.unusable++
 			err = b.mark(0, c.col, acquisition.ReasonDecode)

@@ -36,7 +36,8 @@ func decimalMark(p Payload) byte {
 
 func (d *numberDecoder) decode(_ string, payload []byte, _ int64, b *burst) error {
 	s := bytes.TrimSpace(bytes.TrimPrefix(payload, []byte("\xef\xbb\xbf")))
-	for _, c := range d.columns {
+	for i := range d.columns {
+		c := &d.columns[i]
 		v, ok := word(s, d.mark, c.texts)
 		if !ok {
 			v, ok = withUnit(s, d.mark)
@@ -45,7 +46,7 @@ func (d *numberDecoder) decode(_ string, payload []byte, _ int64, b *burst) erro
 			return fmt.Errorf("%q is not a number", clip(s))
 		}
 		b.found++
-		if err := b.set(0, c.col, v); err != nil {
+		if err := b.put(0, c, v); err != nil {
 			return err
 		}
 	}
@@ -239,8 +240,8 @@ func (d *csvDecoder) row(arrival int64, b *burst) error {
 	if err := b.grow(row); err != nil {
 		return err
 	}
-	for i, c := range d.columns {
-		at := d.at[i]
+	for i := range d.columns {
+		c, at := &d.columns[i], d.at[i]
 		if at < 0 || at >= len(d.cells) {
 			continue
 		}
@@ -250,7 +251,7 @@ func (d *csvDecoder) row(arrival int64, b *burst) error {
 			continue // no_data
 		}
 		if v, ok := word(cell, d.mark, c.texts); ok {
-			if err := b.set(row, c.col, v); err != nil {
+			if err := b.put(row, c, v); err != nil {
 				return err
 			}
 			continue
@@ -439,7 +440,7 @@ func (d *lineDecoder) line(s []byte, arrival int64, b *burst) error {
 func (d *lineDecoder) put(b *burst, row int, c *column, value []byte) error {
 	b.found++
 	if v, ok := lineNumber(value, c.texts); ok {
-		return b.set(row, c.col, v)
+		return b.put(row, c, v)
 	}
 	b.unusable++
 	return b.mark(row, c.col, acquisition.ReasonDecode)
