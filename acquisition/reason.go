@@ -180,6 +180,19 @@ func (r *Reason) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// MarshalText writes the stable name, also as the key of a map.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the stable name.
+func (r *Reason) UnmarshalText(text []byte) error {
+	v, err := ParseReason(string(text))
+	if err != nil {
+		return err
+	}
+	*r = v
+	return nil
+}
+
 // Quality says whether a sample may be used. Its zero value is good; any other
 // value is the reason why not, whose class is uncertain or bad.
 type Quality uint8
