@@ -133,7 +133,7 @@ func (s *Sink) classify(err error, now time.Time) error {
 		return &RetryError{Err: fmt.Errorf("write to %s: %w", s.where, err)}
 	}
 	if isLineFault(a) {
-		return &lineFault{answer: a, dropped: dropped(a.message), sure: a.status == http.StatusUnprocessableEntity || marked(a.message)}
+		return &lineFault{answer: a, dropped: dropped(a.message), sure: marked(a.message)}
 	}
 	switch {
 	case a.status == http.StatusRequestEntityTooLarge:

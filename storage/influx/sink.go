@@ -72,11 +72,8 @@ type Sink struct {
 // New checks the options and returns a sink. It sends nothing.
 func New(o Options) (*Sink, error) {
 	u, err := url.Parse(o.URL)
-	if err != nil {
-		return nil, fmt.Errorf("read influx.url: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("influx.url %q is not an address such as http://127.0.0.1:8086", o.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, errors.New("influx.url is not an address such as http://127.0.0.1:8086") // it may hold a password
 	}
 	if u.User != nil {
 		return nil, errors.New("influx.url carries a password; put user:password into the token file instead")
