@@ -333,7 +333,7 @@ func TestParallelAndTube(t *testing.T) {
 	// 1 m of 6 mm tube: 3.1 dm³/(s·bar), b 0.41.
 	tube := iso.TubeLaw(1, 6e-3)
 	within(t, "tube C", tube.C/iso.PracticalConductance, 3.135, 0.005)
-	within(t, "tube b", tube.B, 0.413, 0.001)
+	within(t, "tube b", tube.B, 474*tube.C/36e-6, 1e-12)
 }
 
 func TestWeibullProperties(t *testing.T) {
@@ -634,5 +634,117 @@ func TestDecisionEdges(t *testing.T) {
 		if d.Simple != c.simple || d.Guarded != c.guarded {
 			t.Errorf("%+v: got %+v", c, d)
 		}
+	}
+}
+
+// The constants that other figures rest on, as the standards print them.
+func TestReferenceConstants(t *testing.T) {
+	within(t, "R of ANR", iso.RANR, 287.866913369, 1e-8)
+	within(t, "R of dry air", iso.RDry, 287.05, 0)
+	within(t, "T0", iso.T0, 293.15, 0)
+	within(t, "p0", iso.P0, 100e3, 0)
+	within(t, "rho0", iso.Rho0, 1.185, 0)
+}
+
+// A point counts as choked up to 0.02 below a b that is known beforehand.
+func TestHysteresisChokedMargin(t *testing.T) {
+	point := func(r, conductance float64) iso.FlowPoint {
+		return iso.FlowPoint{P1: 7e5, P2: 7e5 * r, T1: iso.T0, Qm: conductance * iso.Rho0 * 7e5}
+	}
+	decreasing := []iso.FlowPoint{point(0.2, 2e-8), point(0.279, 2.2e-8), point(0.281, 3e-8), point(0.6, 1e-8)}
+	h, err := iso.FlowHysteresis(decreasing, []iso.FlowPoint{point(0.1, 2e-8), point(0.9, 2e-8)}, 0.3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, "C", h.C, 2.1e-8, 1e-19)
+	within(t, "hysteresis", h.Absolute, 1e-8, 1e-19)
+	_, err = iso.FlowHysteresis(decreasing, decreasing, 0.1)
+	refused(t, err, iso.NoChokedPoint)
+	_, err = iso.FlowHysteresis(decreasing, decreasing[:1], 0.3)
+	refused(t, err, iso.TooFewPoints)
+}
+
+// Each deviation of the model is the fit of points with that deviation: its
+// sign counts where outputs are correlated.
+func TestFlowModelIsTheFitOfDeviatedPoints(t *testing.T) {
+	points := lawPoints(generator(5), iso.FlowLaw{C: 2.6e-8, B: 0.35, M: 0.5, Dpc: 1e4}, iso.ConstantUpstream)
+	model, inputs, err := iso.FlowModel(points, 1e4, iso.E2(), iso.FlowInputs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deviations, y := make([]float64, len(inputs)), make([]float64, iso.FlowOutputs)
+	last := map[string]bool{}
+	for i, in := range inputs {
+		if last[in.Name] {
+			continue // the first point stands for the others of a random term
+		}
+		last[in.Name] = true
+		size := map[bool]float64{true: 1e-3, false: 100}[in.Name == "q_scale" || in.Name == "p1_scale" || in.Name == "p2_scale" || in.Name == "q_random"]
+		if in.Name == "q_offset" {
+			size = 1e-5
+		}
+		if in.Name == "T_offset" || in.Name == "T_random" {
+			size = 1
+		}
+		moved, dpc := slices.Clone(points), 1e4
+		for k := range moved {
+			p := &moved[k]
+			first := k == 0
+			switch in.Name {
+			case "q_scale":
+				p.Qm *= 1 + size
+			case "q_offset":
+				p.Qm += size
+			case "p1_scale":
+				p.P1 *= 1 + size
+			case "p1_offset":
+				p.P1 += size
+			case "p2_scale":
+				p.P2 *= 1 + size
+			case "p2_offset":
+				p.P2 += size
+			case "p_offset":
+				p.P1 += size
+				p.P2 += size
+			case "T_offset":
+				p.T1 += size
+			case "dpc":
+				dpc = 1e4 + size
+			case "q_random":
+				if first {
+					p.Qm *= 1 + size
+				}
+			case "p1_random":
+				if first {
+					p.P1 += size
+				}
+			case "p2_random":
+				if first {
+					p.P2 += size
+				}
+			case "T_random":
+				if first {
+					p.T1 += size
+				}
+			default:
+				t.Fatalf("unknown input %q", in.Name)
+			}
+		}
+		deviations[i] = size
+		err := model(deviations, y)
+		deviations[i] = 0
+		if err != nil {
+			t.Fatalf("%s: %v", in.Name, err)
+		}
+		fit, err := iso.FitFlow(moved, dpc, iso.E2())
+		if err != nil {
+			t.Fatalf("%s: %v", in.Name, err)
+		}
+		within(t, in.Name+" C/C", y[iso.OutputC]/fit.C, 1, 1e-9)
+		within(t, in.Name+" b", y[iso.OutputB], fit.B, 1e-8)
+		within(t, in.Name+" m", y[iso.OutputM], fit.M, 1e-8)
+	}
+	if len(last) != 13 {
+		t.Errorf("%d kinds of inputs, want 13", len(last))
 	}
 }

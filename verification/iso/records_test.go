@@ -106,6 +106,14 @@ func TestFlowRunFindsWhatIsWrong(t *testing.T) {
 	if _, err := iso.EvaluateFlowRun(run); err == nil {
 		t.Error("NaN was taken for a sample")
 	}
+	// A downstream pressure 1 % below the barometer is sensor error, 3 % is not.
+	for share, ok := range map[float64]bool{0.99: true, 0.97: false} {
+		run = plantRun(law, 20, 15, generator(2))
+		run.PAtm = 730e3 * 0.15 / share
+		if _, err := iso.EvaluateFlowRun(run); (err == nil) != ok {
+			t.Errorf("lowest p2 at %g of the atmosphere: %v", share, err)
+		}
+	}
 	run = plantRun(iso.FlowLaw{C: 2.6e-8, B: 0.35, M: 0.58}, 20, 15, generator(2))
 	result, err := iso.EvaluateFlowRun(run)
 	if err != nil || !slices.Contains(result.Warnings, iso.WarnPublishM) {
