@@ -276,7 +276,8 @@ func flux(g *acquisition.Group, bucket string, from, to int64, window time.Durat
 			fmt.Fprintf(&b, " and not exists r[%s]", fluxText(clean(k)))
 		}
 	}
-	b.WriteString(")\n")
+	// The range of InfluxDB 1.8 holds its stop.
+	fmt.Fprintf(&b, " and r._time < %s)\n", fluxTime(to))
 	for _, set := range []struct{ name, suffix string }{{"values", ""}, {"flags", QualitySuffix}} {
 		fmt.Fprintf(&b, "%s = data |> filter(fn: (r) => ", set.name)
 		for i := range g.Channels {

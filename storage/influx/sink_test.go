@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -579,4 +581,23 @@ func BenchmarkWrite(b *testing.B) {
 			b.ReportMetric(float64(c.bytes)/fields, "B/field")
 		})
 	}
+}
+
+func errorsAs[T error](err error, target *T) bool { return errors.As(err, target) }
+
+// proxy forwards to a server what f does not answer.
+func proxy(t *testing.T, to string, f func(w http.ResponseWriter, r *http.Request) bool) string {
+	t.Helper()
+	u, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := httputil.NewSingleHostReverseProxy(u)
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !f(w, r) {
+			p.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(h.Close)
+	return h.URL
 }
