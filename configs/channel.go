@@ -197,7 +197,10 @@ func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, 
 			c.DecimalsFrom = &a
 		}
 	}
-	c.Atomic = f.Atomic.V
+	c.Atomic, c.Element = f.Atomic.V, f.Element.V
+	if f.Element.Set && loc.table != TableFIFO {
+		o.l.add(f.Element.At, s, pdOnlyFIFO)
+	}
 	if c.Writable && (loc.table == TableDiscrete || loc.table == TableInput || loc.table == TableFIFO) {
 		o.l.add(f.Writable.At, s, pdReadOnlyTable, loc.table)
 	}

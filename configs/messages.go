@@ -118,6 +118,7 @@ const (
 	pdBorrowSelf     Code = "PD1163"
 	pdLenderRig      Code = "PD1164"
 	pdLenderChannel  Code = "PD1165"
+	pdOnlyFIFO       Code = "PD1166"
 
 	pdUnit         Code = "PD1171"
 	pdUnitNear     Code = "PD1172"
@@ -139,10 +140,9 @@ const (
 	pdSameRegister    Code = "PD1192"
 
 	pdOverlap       Code = "PD1201"
-	pdRawOrValue    Code = "PD1202"
-	pdValueOrReason Code = "PD1203"
-	pdRawLength     Code = "PD1204"
-	pdVector        Code = "PD1205"
+	pdValueOrReason Code = "PD1202"
+	pdRawLength     Code = "PD1203"
+	pdVector        Code = "PD1204"
 
 	pdExpression       Code = "PD1221"
 	pdOtherGroup       Code = "PD1222"
@@ -968,6 +968,13 @@ func Messages() []Message {
 			"可用：{3}",
 		},
 		{
+			pdOnlyFIFO,
+			"element belongs to a queue (fifo:)",
+			"take it away, or write fifo: with the pointer address",
+			"element 仅用于队列（fifo:）",
+			"删除，或写 fifo: 及指针地址",
+		},
+		{
 			pdUnit,
 			`unit "{1}" is not known`,
 			"write a unit of the table, for example kPa_a, degC, L/min_ANR",
@@ -1092,13 +1099,6 @@ func Messages() []Message {
 			"check both addresses and types against the document",
 			"寄存器 {1} 与寄存器 {2} 重叠",
 			"对照文档检查两者的地址和类型",
-		},
-		{
-			pdRawOrValue,
-			"either raw or value says what must be there",
-			"write one of them",
-			"raw 和 value 只能写一个",
-			"只写其中一个",
 		},
 		{
 			pdValueOrReason,

@@ -83,7 +83,6 @@ func (r *Register) Words() int {
 type Constant struct {
 	Register string
 	Raw      []byte
-	Value    *float64
 	Page     string
 	Place    Place
 }
@@ -497,18 +496,10 @@ func (o *loader) modelProofs(m *Model) {
 			c := &all.V[i].V
 			s := subject{kind, strconv.Itoa(i + 1)}
 			r := o.registerNamed(m, c.Register, s)
-			if c.Raw.Set == c.Value.Set {
-				o.l.add(all.V[i].At, s, pdRawOrValue)
-				continue
-			}
 			if r != nil && c.Raw.Set && len(c.Raw.V) != 2*r.Words() {
 				o.l.add(c.Raw.At, s, pdRawLength, strconv.Itoa(len(c.Raw.V)), strconv.Itoa(2*r.Words()))
 			}
-			k := Constant{Register: c.Register.V, Raw: c.Raw.V, Page: c.Page.V, Place: all.V[i].At}
-			if c.Value.Set {
-				k.Value = &c.Value.V
-			}
-			out = append(out, k)
+			out = append(out, Constant{Register: c.Register.V, Raw: c.Raw.V, Page: c.Page.V, Place: all.V[i].At})
 		}
 		return out
 	}

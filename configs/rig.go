@@ -94,6 +94,7 @@ type Channel struct {
 	Register     uint16 // wire address
 	RegisterName string // of the model, "" if none
 	DecimalsFrom *uint16
+	Element      int // of a queue
 	Atomic       string
 	Topic        string
 	Field        string
@@ -127,10 +128,12 @@ type Heartbeat struct {
 
 // Retention says how long the record is kept on this machine.
 type Retention struct {
-	Keep  string // always, during_recordings, trend
-	Days  int    // 0: no limit
-	Size  int64  // bytes, 0: no limit
-	Trend time.Duration
+	Keep string // always, during_recordings, trend
+	Days int    // 0: no limit
+	Size int64  // bytes, 0: no limit
+	// Outside is how long samples outside recordings stay when Keep is not
+	// always; 0: the store's default.
+	Outside time.Duration
 }
 
 // Bus returns the bus with a name, nil if there is none.
@@ -193,7 +196,7 @@ func (o *loader) rig(d *document, from origin) *Rig {
 }
 
 func retention(f *storeFile) Retention {
-	r := Retention{Keep: f.Keep.V, Days: f.Days.V, Size: int64(f.Size.V), Trend: f.Trend.V}
+	r := Retention{Keep: f.Keep.V, Days: f.Days.V, Size: int64(f.Size.V), Outside: f.Outside.V}
 	if r.Keep == "" {
 		r.Keep = "always"
 	}

@@ -35,6 +35,8 @@ type busFile struct {
 	Retries      value[int]           `yaml:"retries" min:"0" max:"10" doc:"repeats of a request within its slot, default 0"`
 	Inflight     value[int]           `yaml:"inflight" min:"1" max:"64" doc:"outstanding requests, TCP and TLS only, default 1"`
 	Pause        value[time.Duration] `yaml:"pause" max:"10s" doc:"least time between requests"`
+	Answer       value[time.Duration] `yaml:"answer" max:"10s" doc:"what a device takes to answer, for the load figure, default 0.1ms on TCP, 1ms on lines"`
+	Late         value[time.Duration] `yaml:"late" max:"1m" doc:"RTU: how long after its timeout an answer may still come"`
 	GapLimit     value[int]           `yaml:"gap_limit" min:"0" max:"120" doc:"registers read in vain to join two requests, default 8"`
 	ClientID     value[string]        `yaml:"client_id" doc:"fixed and unique at the broker, default pneudaq-RIG-BUS"`
 	Username     value[string]        `yaml:"username" doc:"at the broker"`
@@ -58,6 +60,10 @@ type deviceFile struct {
 	MaxRead     value[int]             `yaml:"max_read" min:"1" max:"125" doc:"registers of one request at most"`
 	ValidStarts many[address]          `yaml:"valid_starts" doc:"the only addresses at which a request may begin"`
 	Pause       value[time.Duration]   `yaml:"pause" max:"10s" doc:"least time between requests to this device"`
+	Timeout     value[time.Duration]   `yaml:"timeout" min:"1ms" max:"1m" doc:"of one request to this device, default the bus's"`
+	Answer      value[time.Duration]   `yaml:"answer" max:"10s" doc:"what it takes to answer, for the load figure"`
+	Quarantine  value[int]             `yaml:"quarantine" min:"-1" max:"1000" doc:"timeouts in a row until it is asked less often, default 3, -1 never"`
+	OnlyFC16    value[bool]            `yaml:"only_fc16" doc:"true: it knows function 16 but not 6"`
 	Identity    value[bool]            `yaml:"identity" doc:"false: do not check the model's constants after connecting, default true"`
 	Watchdog    value[bool]            `yaml:"watchdog" doc:"true: the device falls to its safe outputs by itself when it is not spoken to"`
 	Serial      value[string]          `yaml:"serial" doc:"serial number of the device, for people"`
@@ -76,12 +82,18 @@ type groupFile struct {
 	Payload     section[payloadFile]   `yaml:"payload" doc:"how a message is written"`
 	Sequence    section[sequenceFile]  `yaml:"sequence" doc:"the number by which the device counts messages or samples"`
 	Time        section[timeFile]      `yaml:"time" doc:"the time that the device states"`
+	Presence    section[presenceFile]  `yaml:"presence" doc:"where the device's last will tells that it is gone"`
 	QoS         value[int]             `yaml:"qos" min:"0" max:"1" doc:"quality of service, default 1; 0: lost messages stay lost"`
 	Order       value[int]             `yaml:"order" min:"-1" max:"1000" doc:"messages that may wait for one that is out of order"`
 	Hold        value[time.Duration]   `yaml:"hold" doc:"how long they wait at most"`
 	Join        value[time.Duration]   `yaml:"join" doc:"how far the parts of one scan may be apart"`
 	Skew        value[time.Duration]   `yaml:"skew" doc:"device clock off by more than this is reported"`
 	MaxAge      value[time.Duration]   `yaml:"max_age" doc:"device time further off than this is refused"`
+}
+
+type presenceFile struct {
+	Topic   value[string] `yaml:"topic" required:"" doc:"topic, with {device}"`
+	Offline value[string] `yaml:"offline" required:"" doc:"payload that means gone"`
 }
 
 type payloadFile struct {
@@ -103,6 +115,7 @@ type layoutFile struct {
 	T0     section[itemFile] `yaml:"t0" doc:"device time of the first sample"`
 	Dt     section[itemFile] `yaml:"dt" doc:"distance of samples"`
 	Count  section[itemFile] `yaml:"count" doc:"samples of each channel"`
+	Width  section[itemFile] `yaml:"width" doc:"channels of the payload, compared with channels"`
 	Number value[int]        `yaml:"channels" min:"1" max:"256" doc:"channels in the payload, default those of the group"`
 	Planar value[bool]       `yaml:"planar" doc:"all samples of one channel, then those of the next"`
 	Sample value[string]     `yaml:"sample" required:"" oneof:"int8,uint8,int16,uint16,int32,uint32,int64,uint64,float16,float32,float64" doc:"type of a sample"`
@@ -150,6 +163,7 @@ type channelFile struct {
 	RegisterUnit value[string]           `yaml:"register_unit" doc:"unit of number · scale + offset, if it is not the channel's"`
 	DecimalsFrom value[address]          `yaml:"decimals_from" doc:"address of the register that holds the number of decimals, in the same table"`
 	Sentinels    entries[value[string]]  `yaml:"sentinels" names:"any" doc:"bits that stand for no value, with the reason"`
+	Element      value[int]              `yaml:"element" min:"0" max:"30" doc:"fifo: the register of the queue that the value begins in, the oldest being 0"`
 	Atomic       value[string]           `yaml:"atomic" doc:"channels with the same word are read in one request"`
 	Topic        value[string]           `yaml:"topic" doc:"topic of its own"`
 	Field        value[string]           `yaml:"field" doc:"where the value is in the payload"`
@@ -194,10 +208,10 @@ type recordingFile struct {
 }
 
 type storeFile struct {
-	Keep  value[string]        `yaml:"keep" oneof:"always,during_recordings,trend" doc:"always: everything; during_recordings: nothing else; trend: only an overview outside recordings"`
-	Days  value[int]           `yaml:"days" min:"1" max:"36500" doc:"at most this many days"`
-	Size  value[size]          `yaml:"size" doc:"at most this much on the disk"`
-	Trend value[time.Duration] `yaml:"trend" min:"1s" doc:"distance of the overview's points outside recordings, default 1m"`
+	Keep    value[string]        `yaml:"keep" oneof:"always,during_recordings,trend" doc:"always: everything; during_recordings: nothing else; trend: only an overview outside recordings"`
+	Days    value[int]           `yaml:"days" min:"1" max:"36500" doc:"at most this many days"`
+	Size    value[size]          `yaml:"size" doc:"at most this much on the disk"`
+	Outside value[time.Duration] `yaml:"outside" min:"1m" doc:"how long samples outside recordings stay when keep is not always, default 24h"`
 }
 
 type influxFile struct {
@@ -344,10 +358,9 @@ type watchdogFile struct {
 }
 
 type checkFile struct {
-	Register value[string]  `yaml:"register" required:"" doc:"name of the register"`
-	Raw      value[octets]  `yaml:"raw" doc:"bytes that it must hold"`
-	Value    value[float64] `yaml:"value" doc:"value that it must have"`
-	Page     value[string]  `yaml:"page" doc:"page of the document"`
+	Register value[string] `yaml:"register" required:"" doc:"name of the register"`
+	Raw      value[octets] `yaml:"raw" required:"" doc:"bytes that it must hold"`
+	Page     value[string] `yaml:"page" doc:"page of the document"`
 }
 
 type vectorFile struct {
