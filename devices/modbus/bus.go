@@ -74,9 +74,11 @@ type Bus struct {
 	looker looker
 	in     []byte
 	r, w   int
-	since  time.Time // when the first byte of what is not whole yet came
-	last   time.Time // when the last byte came or went
-	dirty  bool      // RTU: the line must fall silent first
+	since  time.Time     // when the first byte of what is not whole yet came
+	last   time.Time     // when the last byte came or went
+	dirty  bool          // RTU: the line must fall silent first
+	gap    time.Duration // RTU: longest pause inside the frame that is coming in
+	quiet  time.Duration // RTU: how long the silence after a slow frame must be
 	out    []byte
 	window []asked
 	next   uint16      // transaction id
@@ -232,7 +234,7 @@ func (b *Bus) request(u *unit, function byte, data []byte) (*request, error) {
 func (b *Bus) framed(u *unit, frame []byte) *request {
 	r := &request{unit: u, frame: frame, pdu: b.body(frame)}
 	r.shape = shapeOf(r.pdu)
-	if len(r.pdu) >= 3 {
+	if len(r.pdu) >= 3 && r.pdu[0] != functionFID {
 		r.address = binary.BigEndian.Uint16(r.pdu[1:])
 	}
 	return r

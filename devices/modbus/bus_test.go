@@ -14,23 +14,23 @@ import (
 )
 
 // serve starts the simulator's server on a loopback port until the test ends.
-func serve(t testing.TB, o simulator.ServerOptions) (*simulator.Server, string) {
-	t.Helper()
+func serve(tb testing.TB, o simulator.ServerOptions) (*simulator.Server, string) {
+	tb.Helper()
 	s, err := simulator.NewServer(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
+			tb.Errorf("Serve: %v", err)
 		}
 	})
 	return s, l.Addr().String()
@@ -67,23 +67,23 @@ func registers(endpoint string, period time.Duration, n int, ids ...byte) modbus
 // word is what AddressMemory holds.
 func word(unit byte, address int) float64 { return float64(uint16(unit)<<10 | uint16(address)&0x3FF) }
 
-func open(t testing.TB, o modbus.Options) *modbus.Bus {
-	t.Helper()
+func open(tb testing.TB, o modbus.Options) *modbus.Bus {
+	tb.Helper()
 	b, err := modbus.New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func connect(t testing.TB, b *modbus.Bus) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+func connect(tb testing.TB, b *modbus.Bus) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Second)
 	defer cancel()
 	if err := b.Connect(ctx); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.Close() })
+	tb.Cleanup(func() { _ = b.Close() })
 }
 
 func TestSuiteOverTCP(t *testing.T) {

@@ -24,7 +24,7 @@ func (b *Bus) runRTU(ctx context.Context) error {
 			return err
 		}
 		if over(ctx) && len(b.window) > 0 {
-			b.stopped()
+			b.stopped(ctx)
 			return nil
 		}
 		b.window = b.window[:0]
@@ -47,7 +47,9 @@ func (b *Bus) askRTU(ctx context.Context, r *request) error {
 		return nil
 	}
 	b.flush()
+	b.gap = 0
 	sent := b.now()
+	b.window[0].sent = sent
 	n, err := b.conn.Write(r.frame)
 	b.last = time.Now()
 	b.bytesWrote.Add(uint64(n))
@@ -66,29 +68,37 @@ func (b *Bus) askRTU(ctx context.Context, r *request) error {
 // request must not be sent; it is marked then, or ctx has ended.
 func (b *Bus) clear(ctx context.Context, r *request) (bool, error) {
 	u := r.unit
-	if b.dirty {
-		if err := b.settle(ctx); err != nil || over(ctx) {
-			return false, err
-		}
-	}
-	for {
+	for begin := time.Now(); ; {
 		now := time.Now()
-		wait := max(b.last.Add(max(b.e.silence(), b.o.Pause)).Sub(now), u.done.Add(u.pause()).Sub(now), r.earliest.Sub(now))
-		if wait <= 0 {
-			break
+		switch {
+		case !now.Before(b.pass.limit):
+			b.leaveOut(r, acquisition.ReasonOverrun, "the line was busy for too long")
+			return false, nil
+		case now.Sub(begin) > babbleLimit+b.quiet+u.pause()+b.o.Pause:
+			return false, lose(acquisition.ReasonProtocol, "the line is never silent: something sends without being asked, or the line's settings are wrong")
+		case b.dirty:
+			if err := b.settle(ctx); err != nil || over(ctx) {
+				return false, err
+			}
+			continue
 		}
-		if !b.sleep(ctx, wait) {
+		wait := max(b.last.Add(max(b.e.silence(), b.o.Pause)).Sub(now), u.done.Add(u.pause()).Sub(now), r.earliest.Sub(now))
+		if wait > 0 && !b.sleep(ctx, wait) {
 			return false, nil
 		}
 		n, err := b.look()
 		b.arrived(n)
-		if err != nil && !isTimeout(err) && !over(ctx) {
+		if err != nil {
+			if over(ctx) {
+				return false, nil
+			}
 			return false, b.ended(err)
 		}
-		b.dropRTU()
 		if n == 0 {
 			break
 		}
+		b.dropRTU()
+		b.dirty = b.dirty || b.r < b.w
 	}
 	for {
 		now := time.Now()
@@ -97,13 +107,7 @@ func (b *Bus) clear(ctx context.Context, r *request) (bool, error) {
 			return true, nil
 		}
 		if !until.Add(u.timeout(b)).Before(b.pass.end) {
-			b.window = b.window[:0]
-			u.trying = false
-			detail := "the answer to an earlier request is overdue and could be taken for this one's"
-			if r.direct {
-				b.result = fault{reason: acquisition.ReasonTimeout, detail: detail}
-			}
-			mark(b.pass.scan, r, acquisition.ReasonTimeout)
+			b.leaveOut(r, acquisition.ReasonTimeout, "the answer to an earlier request is overdue and could be taken for this one's")
 			return false, nil
 		}
 		if !b.beforeRead(until) {
@@ -121,11 +125,25 @@ func (b *Bus) clear(ctx context.Context, r *request) (bool, error) {
 	}
 }
 
-// settle waits until the line has been silent for a while.
+// leaveOut ends a request without sending it.
+func (b *Bus) leaveOut(r *request, why acquisition.Reason, detail string) {
+	b.window = b.window[:0]
+	r.unit.trying = false
+	if r.direct {
+		b.result = fault{reason: why, detail: detail}
+	}
+	mark(b.pass.scan, r, why)
+}
+
+// settle reads until the line has been silent for a while, the pass is over or
+// patience is.
 func (b *Bus) settle(ctx context.Context) error {
-	begin := time.Now()
-	quiet := max(settleTime, b.e.silence())
-	for {
+	quiet := max(settleTime, b.e.silence(), b.quiet)
+	give := time.Now().Add(babbleLimit)
+	if b.pass.limit.Before(give) {
+		give = b.pass.limit
+	}
+	for time.Now().Before(give) {
 		if !b.beforeRead(time.Now().Add(quiet)) {
 			return nil
 		}
@@ -133,21 +151,19 @@ func (b *Bus) settle(ctx context.Context) error {
 		b.arrived(n)
 		b.dropRTU()
 		switch {
-		case n > 0:
-		case err == nil:
-		case over(ctx):
-			return nil
+		case n > 0, err == nil, over(ctx):
 		case isTimeout(err):
 			b.noise.Add(uint64(b.w - b.r))
-			b.r, b.w, b.dirty = 0, 0, false
+			b.r, b.w, b.dirty, b.quiet = 0, 0, false, 0
 			return nil
 		default:
 			return b.ended(err)
 		}
-		if time.Since(begin) > babbleLimit {
-			return lose(acquisition.ReasonProtocol, "the line is never silent: something sends without being asked, or the line's settings are wrong")
+		if over(ctx) {
+			return nil
 		}
 	}
+	return nil
 }
 
 // dropRTU takes what nobody waits for out of the buffer: late answers, answers
@@ -407,6 +423,7 @@ func (b *Bus) missRTU(r *request, foreignSeen bool) {
 		b.failed(r, acquisition.ReasonCRC, "the check sum is wrong", f)
 	case len(f) > 1 && f[0] == r.unit.id && f[1]&^exception == r.shape.function:
 		why, detail := acquisition.ReasonShortFrame, "the answer stopped half way"
+		b.quiet = min(2*b.gap+settleTime, r.unit.timeout(b)) // its rest may come as slowly
 		if now.Sub(b.last) < r.unit.timeout(b)/2 && b.last.After(b.since) {
 			why, detail = acquisition.ReasonSlow, "the answer trickled in and was not whole in time"
 		}

@@ -23,7 +23,7 @@ func (b *Bus) runTCP(ctx context.Context) error {
 		if len(b.window) == 0 {
 			if wait > 0 {
 				if !b.sleep(ctx, wait) {
-					b.stopped()
+					b.stopped(ctx)
 					return nil
 				}
 				continue
@@ -45,7 +45,7 @@ func (b *Bus) runTCP(ctx context.Context) error {
 			}
 		}
 		if !b.beforeRead(deadline) {
-			b.stopped()
+			b.stopped(ctx)
 			return nil
 		}
 		n, err := b.conn.Read(b.in[b.w:])
@@ -57,7 +57,7 @@ func (b *Bus) runTCP(ctx context.Context) error {
 		switch {
 		case err == nil:
 		case over(ctx):
-			b.stopped()
+			b.stopped(ctx)
 			return nil
 		case isTimeout(err):
 			if err := b.expire(); err != nil {
@@ -151,6 +151,8 @@ func (b *Bus) arrived(n int) {
 	t := time.Now()
 	if b.r == b.w {
 		b.since = t
+	} else {
+		b.gap = max(b.gap, t.Sub(b.last))
 	}
 	b.w += n
 	b.last = t
@@ -278,22 +280,33 @@ func (b *Bus) expire() error {
 	return torn
 }
 
-// stopped marks what is left of a pass that was told to stop.
-func (b *Bus) stopped() {
+// stopped marks what is left of a pass that was told to stop, or whose
+// context's own deadline came first.
+func (b *Bus) stopped(ctx context.Context) {
 	p := &b.pass
-	for i := range b.window {
-		r := b.window[i].r
+	asked, waiting := acquisition.ReasonStopped, acquisition.ReasonStopped
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		asked, waiting = acquisition.ReasonTimeout, acquisition.ReasonOverrun
+	}
+	leave := func(r *request, why acquisition.Reason) {
 		r.unit.trying = false
-		mark(p.scan, r, acquisition.ReasonStopped)
+		mark(p.scan, r, why)
 		if r.direct {
-			b.result = fault{reason: acquisition.ReasonStopped, detail: "stopped"}
+			b.result = fault{reason: why, detail: "the time was over"}
 		}
 	}
+	for i := range b.window {
+		if b.window[i].sent == 0 { // it waited for the line
+			leave(b.window[i].r, waiting)
+			continue
+		}
+		leave(b.window[i].r, asked)
+	}
 	for _, r := range p.queue[p.head:] {
-		mark(p.scan, r, acquisition.ReasonStopped)
+		leave(r, waiting)
 	}
 	for _, r := range p.held {
-		mark(p.scan, r, acquisition.ReasonStopped)
+		leave(r, waiting)
 	}
 	b.abandon()
 	p.head, p.held = len(p.queue), p.held[:0]
