@@ -428,9 +428,7 @@ func (c *Client) hand(ctx context.Context, s *session, deliver func(*acquisition
 			}
 			c.learn(d)
 			c.out.list = slices.Delete(c.out.list, 0, 1)
-			if len(c.out.free) < 64 {
-				c.out.free = append(c.out.free, d)
-			}
+			c.out.give(d)
 			continue
 		}
 		if !c.untaken {

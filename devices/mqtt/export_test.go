@@ -11,9 +11,9 @@ import (
 
 // Harness places messages without a broker, in the caller's time.
 type Harness struct {
-	C     *Client
-	s     *session
-	Acked []uint16 // packet ids, in the order in which all their deliveries were acknowledged
+	C      *Client
+	s      *session
+	before []*acquisition.Delivery
 }
 
 // NewHarness returns a client that is fed by hand.
@@ -74,8 +74,12 @@ func (h *Harness) Reconnect(kept bool, now int64) {
 
 func (h *Harness) take() []*acquisition.Delivery {
 	h.C.setAside()
-	list := h.C.out.list
-	h.C.out.list = nil
+	for _, d := range h.before { // what Feed returned is valid until the next call
+		h.C.out.give(d)
+	}
+	h.before = append(h.before[:0], h.C.out.list...)
+	h.C.out.list = h.C.out.list[:0]
+	list := h.before
 	for _, d := range list {
 		h.C.learn(d)
 	}

@@ -7,7 +7,7 @@ const (
 	fitLeast  = int64(60e9)  // a shorter stretch says less about a clock than its label
 	fitShift  = int64(600e9) // the fit is over the last 10 to 20 minutes
 	fitBound  = 0.01         // a clock further off than this is another clock: a wrong step in the rig file
-	leakPerNS = 200e-6       // how fast the fitted offset may grow: clocks drift less
+	leakPerNS = 100e-6       // how fast the fitted offset may grow: clocks drift less
 )
 
 // rate fits how long a slot really is by the device's own times.

@@ -25,14 +25,25 @@ const (
 // taken them.
 type outbox struct {
 	list []*acquisition.Delivery
-	free []*acquisition.Delivery
+	free map[*acquisition.Group][]*acquisition.Delivery // their scans keep their memory
+}
+
+// give takes a delivery back once nobody uses it.
+func (o *outbox) give(d *acquisition.Delivery) {
+	const most = 16
+	if o.free == nil {
+		o.free = map[*acquisition.Group][]*acquisition.Delivery{}
+	}
+	if free := o.free[d.Group]; len(free) < most {
+		o.free[d.Group] = append(free, d)
+	}
 }
 
 // take returns an empty delivery at the end of the list.
 func (o *outbox) take(g *acquisition.Group) *acquisition.Delivery {
 	var d *acquisition.Delivery
-	if n := len(o.free); n > 0 {
-		d, o.free = o.free[n-1], o.free[:n-1]
+	if free := o.free[g]; len(free) > 0 {
+		d, o.free[g] = free[len(free)-1], free[:len(free)-1]
 		*d = acquisition.Delivery{Scans: d.Scans[:0], Gaps: d.Gaps[:0]}
 	} else {
 		d = &acquisition.Delivery{}
@@ -42,17 +53,31 @@ func (o *outbox) take(g *acquisition.Group) *acquisition.Delivery {
 	return d
 }
 
-// scan appends a scan to a delivery, reusing its memory.
+// reserve makes room for so many scans of a delivery, in one piece each of
+// scans, numbers and qualities.
+func reserve(d *acquisition.Delivery, n int) {
+	have := cap(d.Scans)
+	if n <= have {
+		return
+	}
+	scans := make([]acquisition.Scan, n)
+	copy(scans, d.Scans[:have])
+	numbers := make([]float64, (n-have)*d.Group.Numbers)
+	quality := make([]acquisition.Quality, (n-have)*len(d.Group.Channels))
+	for i := have; i < n; i++ {
+		k, q := d.Group.Numbers, len(d.Group.Channels)
+		scans[i].Numbers, numbers = numbers[:k:k], numbers[k:]
+		scans[i].Quality, quality = quality[:q:q], quality[q:]
+	}
+	d.Scans = scans[:len(d.Scans)]
+}
+
+// scan appends a scan to a delivery that has room for it. Its numbers and
+// quality hold whatever they held before.
 func scan(d *acquisition.Delivery) *acquisition.Scan {
 	n := len(d.Scans)
-	if n < cap(d.Scans) {
-		d.Scans = d.Scans[:n+1]
-	} else {
-		d.Scans = append(d.Scans, acquisition.Scan{})
-	}
-	s := &d.Scans[n]
-	s.Reset(d.Group)
-	return s
+	d.Scans = d.Scans[:n+1]
+	return &d.Scans[n]
 }
 
 // placed is a message that has its slots.
@@ -599,6 +624,7 @@ func (t *track) late(b *burst) {
 	d := t.out.take(t.g)
 	d.Backfill = true
 	last := int64(math.MinInt64)
+	reserve(d, b.rows)
 	for i := range b.rows {
 		slot := b.slotAt(i)
 		if slot >= t.origin && !t.fill(slot) {
@@ -676,6 +702,7 @@ func (t *track) emit(b *burst) {
 		t.miss(d, t.next, end, b.refused)
 	} else {
 		t.times(b)
+		reserve(d, b.rows)
 		for i := range b.rows {
 			slot := b.slotAt(i)
 			if slot < t.next {
@@ -769,9 +796,15 @@ func (t *track) markRow(b *burst, row int, r acquisition.Reason) {
 	}
 }
 
-// copy fills a scan's numbers and quality from a row.
+// copy fills a scan's numbers and quality from a row. What is not in the
+// payload, borrowed and derived channels, is good until somebody says
+// otherwise.
 func (t *track) copy(s *acquisition.Scan, b *burst, row int) {
-	copy(s.Numbers, b.numbers[row*b.cols:(row+1)*b.cols])
+	n := copy(s.Numbers, b.numbers[row*b.cols:(row+1)*b.cols])
+	clear(s.Numbers[n:])
+	if len(t.columns) < len(s.Quality) {
+		clear(s.Quality)
+	}
 	q := b.quality[row*b.cols : (row+1)*b.cols]
 	for col, ch := range t.columns {
 		s.Quality[ch] = q[col]
@@ -854,6 +887,7 @@ func (t *track) past(b *burst) {
 	}
 	d := t.out.take(t.g)
 	d.Backfill = true
+	reserve(d, b.rows)
 	for i := range b.rows {
 		s := scan(d)
 		s.Slot, s.Arrival, s.Time = t.next, b.arrival, b.arrival
@@ -878,6 +912,7 @@ func (t *track) emitCounted(b *burst) {
 		t.offset.add(b.at(b.rows-1), b.arrival)
 	}
 	d := t.out.take(t.g)
+	reserve(d, b.rows)
 	for i := range b.rows {
 		s := scan(d)
 		s.Slot, s.Arrival = t.next, b.arrival
