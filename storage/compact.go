@@ -15,3 +15,5 @@ type overviewEntry struct {
 func (*Store) background(ctx context.Context) { <-ctx.Done() }
 
 func (s *Store) loadSealed(e Entry) *loaded { return s.load(e, false) }
+
+func (*catalog) putFile(*loaded) error { return nil }

@@ -340,3 +340,9 @@ func (s *Store) Marks(rig string) [][]byte {
 	}
 	return out
 }
+
+// Between yields the blocks of a group that may have a scan in [from, to), Unix
+// ns, in the order of their numbers.
+func (s *Store) Between(ctx context.Context, key acquisition.GroupKey, from, to int64) iter.Seq2[*acquisition.Block, error] {
+	return s.Blocks(ctx, Query{Group: key, From: from, To: to})
+}

@@ -55,6 +55,7 @@ type loaded struct {
 	events []acquisition.Event
 	bad    []damage
 	good   int64
+	read   bool // from the file itself, not from the catalog
 }
 
 type foundChunk struct {
@@ -323,6 +324,14 @@ func (s *Store) index(all []*loaded) error {
 	for _, st := range s.groups {
 		for _, v := range st.versions {
 			st.current = v
+		}
+		// The newest epoch says which version is in use: amended ones are newer.
+		if n := len(st.epochs); n > 0 {
+			for _, v := range st.versions {
+				if v.Version == st.epochs[n-1].Version {
+					st.current = v
+				}
+			}
 		}
 	}
 	return nil

@@ -83,7 +83,10 @@ type Store struct {
 	report      Recovery
 	closed      bool
 	stats       counters
-	held        error // why the disk takes nothing
+	recorded    map[string]acquisition.Recording
+	delivered   map[sinkGroup]SeqSet // as last stored
+	rebuilt     bool                 // the catalog is new
+	held        error                // why the disk takes nothing
 	activeFile  *file
 	started     int64
 }
@@ -180,6 +183,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		writer: make(chan struct{}, 1), hurry: make(chan struct{}, 1), compact: make(chan struct{}, 1),
 		groups: map[acquisition.GroupKey]*groupState{}, descriptors: map[uint64]*acquisition.Group{},
 		ids: map[*acquisition.Group]uint64{}, nextID: 1, started: o.Now(),
+		recorded: map[string]acquisition.Recording{}, delivered: map[sinkGroup]SeqSet{},
 	}
 	var err error
 	if s.fs == nil {
@@ -234,7 +238,8 @@ func (s *Store) Close() error {
 	if was {
 		return nil
 	}
-	return s.release()
+	err := s.flush(context.Background()) //nolint:forbidigo // closing is not cancelled
+	return errors.Join(err, s.release())
 }
 
 func (s *Store) release() error {
