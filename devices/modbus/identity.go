@@ -120,7 +120,7 @@ func (b *Bus) identify(ctx context.Context, u *unit) error {
 		case c.words != nil:
 			words := registers(pdu)
 			right = slices.Equal(words, c.words)
-			got = fmt.Sprintf("% 04X instead of % 04X", words, c.words)
+			got = hexWords(words) + " instead of " + hexWords(c.words)
 		default:
 			text := identityObjects(pdu)[c.object]
 			right = text == c.text

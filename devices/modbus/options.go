@@ -3,6 +3,7 @@ package modbus
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -239,7 +240,7 @@ func parseEndpoint(text string) (endpoint, error) {
 		return bad("scheme %q is not one of tcp, tls, rtu+tcp, rtu", u.Scheme)
 	}
 	if u.User != nil {
-		return bad("Modbus knows no user: take it away")
+		return endpoint{}, errors.New("the endpoint names a user, which Modbus does not know: take it away")
 	}
 	if e.scheme == rtuSerial {
 		e.address = u.Host + u.Path

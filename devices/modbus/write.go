@@ -262,7 +262,7 @@ func (b *Bus) carryOut(ctx context.Context, m move) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("% 04X was written and % 04X is read back: the device did not take it, or another client writes too", want, got)
+	return fmt.Errorf("%s was written and %s is read back: the device did not take it, or another client writes too", hexWords(want), hexWords(got))
 }
 
 func equal(got, want []uint16, mask uint16) bool {
@@ -362,3 +362,6 @@ func bytesOf(words []uint16) []byte {
 	}
 	return b
 }
+
+// hexWords prints registers.
+func hexWords(words []uint16) string { return fmt.Sprintf("% X", bytesOf(words)) }
