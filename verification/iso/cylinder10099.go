@@ -48,7 +48,7 @@ func MeasureStroke(s StrokeTrace) (StrokeTimes, error) {
 	}
 	var at [4]float64
 	for i, share := range [...]float64{strokeStart, velocityStart, velocityEnd, strokeEnd} {
-		k, ok := firstStay(x, 0, share*s.Stroke, true, false, strokeStay)
+		k, ok := threshold{level: share * s.Stroke, rising: true, stay: strokeStay}.cross(x, 0)
 		if !ok {
 			return StrokeTimes{}, refuse(methodCylinder, NoCrossing, "the piston never stays beyond %.0f %% of the stroke; did it move, did the record last long enough?", 100*share)
 		}

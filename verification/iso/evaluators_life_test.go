@@ -2,6 +2,7 @@ package iso_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 
@@ -94,9 +95,7 @@ func published(v vector, fit iso.WeibullFit, lines [2]iso.RankLine, ranks object
 		"rank_regression_benard": object{"x_on_y": line(lines[0]), "y_on_x": line(lines[1]), "r2": lines[0].R2},
 		"fisher_F95":             shares, "fisher_t_lower95_one_sided": times,
 	}
-	for k, x := range ranks {
-		out[k] = x
-	}
+	maps.Copy(out, ranks)
 	return out
 }
 
@@ -231,17 +230,18 @@ func (in enduranceInput) wear() []iso.Wear {
 	return list
 }
 
-func orNull(x float64) any {
+// null is what JSON has for NaN.
+func null(x float64) *float64 {
 	if math.IsNaN(x) {
 		return nil
 	}
-	return x
+	return &x
 }
 
 func terminationResult(t iso.Termination) object {
-	averages := make([]any, len(t.MovingAverages))
+	averages := make([]*float64, len(t.MovingAverages))
 	for i, a := range t.MovingAverages {
-		averages[i] = orNull(a)
+		averages[i] = null(a)
 	}
 	event := "suspension"
 	if t.Failed {
@@ -249,7 +249,7 @@ func terminationResult(t iso.Termination) object {
 	}
 	return object{
 		"moving_average": averages, "event": event, "hard_failure": t.Hard, "termination_cycles": t.Cycles,
-		"first_raw_exceedance_cycles": orNull(t.FirstRaw), "interpolated_cycles": orNull(t.Interpolated),
+		"first_raw_exceedance_cycles": null(t.FirstRaw), "interpolated_cycles": null(t.Interpolated),
 	}
 }
 
@@ -275,7 +275,7 @@ func enduranceChain(v vector) (map[string]any, error) {
 		return nil, err
 	}
 	e, err := iso.EvaluateEndurance(in.wear(), in.Threshold)
-	if err != nil {
+	if err != nil && len(e.Terminations) != len(in.Units) {
 		return nil, err
 	}
 	var units []object
@@ -283,5 +283,8 @@ func enduranceChain(v vector) (map[string]any, error) {
 		units = append(units, terminationResult(t))
 	}
 	result, err := weibullResult(v, e.Lives)
+	if err != nil {
+		result, err = refusal(err)
+	}
 	return object{"units": units, "weibull": result}, err
 }

@@ -45,7 +45,7 @@ func discharge(v vector) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	fit, err := iso.FitDischarge(trace, known.m(), false)
+	fit, err := iso.FitDischarge(trace, known.m())
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func charge(v vector) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	fit, err := iso.FitCharge(trace, known.m(), false)
+	fit, err := iso.FitCharge(trace, known.m())
 	if err != nil {
 		return nil, err
 	}

@@ -70,8 +70,7 @@ func truth[T any](v vector) (T, error) {
 
 // refusal is what a refused input answers; another error is one.
 func refusal(err error) (object, error) {
-	var r *iso.Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*iso.Refusal](err); ok {
 		return object{"status": "reject", "reason_code": string(r.Reason)}, nil
 	}
 	return object{"status": "accept"}, err

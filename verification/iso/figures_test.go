@@ -19,16 +19,18 @@ const longestFigureList = 30
 
 // flatten puts every number of a result under its path.
 func flatten(path string, x any, into map[string]float64) {
+	follow(&x)
 	if f, ok := number(x); ok {
 		into[path] = f
 		return
 	}
-	switch value := reflect.ValueOf(x); value.Kind() {
-	case reflect.Map:
+	value := reflect.ValueOf(x)
+	if value.Kind() == reflect.Map {
 		for _, key := range value.MapKeys() {
 			flatten(path+"."+key.String(), value.MapIndex(key).Interface(), into)
 		}
-	case reflect.Slice:
+	}
+	if value.Kind() == reflect.Slice {
 		for i := range min(value.Len(), longestFigureList) {
 			flatten(path+"."+strconv.Itoa(i), value.Index(i).Interface(), into)
 		}

@@ -42,6 +42,7 @@ func TypeB(a float64, shape Distribution, k float64) float64 {
 		return a / math.Sqrt(6)
 	case ArcSine:
 		return a / math.Sqrt2
+	case Normal, StudentT:
 	}
 	return a / k
 }
@@ -250,6 +251,7 @@ func (in Input) draw(g *rand.Rand) float64 {
 				return in.U * u * math.Sqrt(in.DOF*(math.Pow(w, -2/in.DOF)-1)/w)
 			}
 		}
+	case Normal:
 	}
 	return in.U * g.NormFloat64()
 }
@@ -340,8 +342,10 @@ func PropagatePointB(qm, choked, p1, p2 float64, u PointBInputs) (PointBBudget, 
 // SamplePointB is the Monte Carlo check of PropagatePointB.
 func SamplePointB(qm, choked, p1, p2 float64, u PointBInputs, draws int, seed uint64) (Sample, error) {
 	inputs := []Input{
-		{Name: "qm", U: u.FlowRelative * qm}, {Name: "q*", U: u.ChokedRelative * choked},
-		{Name: "p1", U: u.P1}, {Name: "p2", U: u.P2},
+		{Name: "qm", U: u.FlowRelative * qm},
+		{Name: "q*", U: u.ChokedRelative * choked},
+		{Name: "p1", U: u.P1},
+		{Name: "p2", U: u.P2},
 	}
 	return MonteCarlo(func(d, y []float64) error {
 		b, err := PointB(qm+d[0], choked+d[1], p1+d[2], p2+d[3])
@@ -393,10 +397,14 @@ func FlowModel(points []FlowPoint, dpc float64, e Estimator, u FlowInputs) (Mode
 	n := len(points)
 	inputs := make([]Input, 0, 9+4*n)
 	for _, in := range []Input{
-		{Name: "q_scale", U: u.FlowScale}, {Name: "q_offset", U: u.FlowOffset},
-		{Name: "p1_scale", U: u.P1Scale}, {Name: "p1_offset", U: u.P1Offset},
-		{Name: "p2_scale", U: u.P2Scale}, {Name: "p2_offset", U: u.P2Offset},
-		{Name: "p_offset", U: u.PressureOffset}, {Name: "T_offset", U: u.T1Offset},
+		{Name: "q_scale", U: u.FlowScale},
+		{Name: "q_offset", U: u.FlowOffset},
+		{Name: "p1_scale", U: u.P1Scale},
+		{Name: "p1_offset", U: u.P1Offset},
+		{Name: "p2_scale", U: u.P2Scale},
+		{Name: "p2_offset", U: u.P2Offset},
+		{Name: "p_offset", U: u.PressureOffset},
+		{Name: "T_offset", U: u.T1Offset},
 		{Name: "dpc", U: u.Dpc},
 	} {
 		in.Shape = u.Systematic
@@ -404,8 +412,10 @@ func FlowModel(points []FlowPoint, dpc float64, e Estimator, u FlowInputs) (Mode
 	}
 	random := len(inputs)
 	for _, in := range []Input{
-		{Name: "q_random", U: u.FlowRandom}, {Name: "p1_random", U: u.P1Random},
-		{Name: "p2_random", U: u.P2Random}, {Name: "T_random", U: u.T1Random},
+		{Name: "q_random", U: u.FlowRandom},
+		{Name: "p1_random", U: u.P1Random},
+		{Name: "p2_random", U: u.P2Random},
+		{Name: "T_random", U: u.T1Random},
 	} {
 		for range n {
 			inputs = append(inputs, in)

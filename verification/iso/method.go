@@ -123,6 +123,7 @@ func (c Component) group() int {
 		return 2
 	case Silencer, OilMistSeparator, BlowNozzle, QuickExhaustValve:
 		return 3
+	case Regulator, ElectroPneumatic, Cylinder, Accumulator:
 	}
 	return 0
 }

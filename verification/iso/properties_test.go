@@ -213,7 +213,12 @@ func TestDischargeAndChargeRecoverLaw(t *testing.T) {
 		law := iso.FlowLaw{C: uniform(g, 1e-8, 6e-8), B: uniform(g, 0.2, 0.5), M: uniform(g, 0.45, 0.6)}
 		tank := iso.Tank{Volume: law.C * 2.5e5, T: uniform(g, 288, 300), R: iso.RANR}
 		const dt, n, ambient, supply = 0.01, 900, 101325.0, 7.3e5
-		free := seed%2 == 0
+		fitTank := func(trace iso.TankTrace, held func(iso.TankTrace, float64) (iso.TankFit, error), free func(iso.TankTrace) (iso.TankFit, error)) (iso.TankFit, error) {
+			if seed%2 == 0 {
+				return free(trace)
+			}
+			return held(trace, law.M)
+		}
 		rate := tank.R * tank.T / tank.Volume * math.Sqrt(iso.T0/tank.T) * iso.Rho0 * law.C
 		curve := func(p float64, slope func(p float64) float64) []float64 {
 			var list []float64
@@ -229,7 +234,7 @@ func TestDischargeAndChargeRecoverLaw(t *testing.T) {
 			return list
 		}
 		down := iso.TankTrace{Tank: tank, Dt: dt, Other: ambient, P: curve(7e5, func(p float64) float64 { return -rate * p * law.Ratio(p, ambient) })}
-		fit, err := iso.FitDischarge(down, law.M, free)
+		fit, err := fitTank(down, iso.FitDischarge, iso.FitDischargeM)
 		if err != nil {
 			t.Fatalf("seed %d, discharge: %v", seed, err)
 		}
@@ -246,7 +251,7 @@ func TestDischargeAndChargeRecoverLaw(t *testing.T) {
 			within(t, "discharge time", half, 400*dt, 1e-4)
 		}
 		up := iso.TankTrace{Tank: tank, Dt: dt, Other: supply, P: curve(ambient, func(p float64) float64 { return rate * supply * law.Ratio(supply, p) })}
-		fit, err = iso.FitCharge(up, law.M, free)
+		fit, err = fitTank(up, iso.FitCharge, iso.FitChargeM)
 		if err != nil {
 			t.Fatalf("seed %d, charge: %v", seed, err)
 		}
@@ -257,20 +262,20 @@ func TestDischargeAndChargeRecoverLaw(t *testing.T) {
 
 func TestTankRefusals(t *testing.T) {
 	trace := iso.TankTrace{Tank: iso.Tank{Volume: 0.005, T: 293.15, R: iso.RANR}, Dt: 0.01, Other: 101325, P: make([]float64, 50)}
-	_, err := iso.FitDischarge(trace, 0.5, false)
+	_, err := iso.FitDischarge(trace, 0.5)
 	refused(t, err, iso.TooFewPoints)
 	trace.P = make([]float64, 500)
 	for i := range trace.P {
 		trace.P[i] = 130e3 - 50*float64(i)
 	}
-	_, err = iso.FitDischarge(trace, 0.5, false)
+	_, err = iso.FitDischarge(trace, 0.5)
 	refused(t, err, iso.NoChokedPoint)
 	_, err = iso.ChokedDischarge(trace, 0.3)
 	refused(t, err, iso.NoChokedPoint)
 	for i := range trace.P {
 		trace.P[i] = 101325 + 6e5*math.Exp(-float64(i)/10)
 	}
-	_, err = iso.FitDischarge(trace, 0.5, false)
+	_, err = iso.FitDischarge(trace, 0.5)
 	refused(t, err, iso.SamplingTooSlow)
 	_, err = iso.StopTest(0.01, trace.P, 400, 293.15)
 	refused(t, err, iso.RecordTooShort)
@@ -339,11 +344,11 @@ func TestParallelAndTube(t *testing.T) {
 func TestWeibullProperties(t *testing.T) {
 	for seed := range uint64(60) {
 		g := generator(seed)
-		true_ := iso.Weibull{Eta: math.Exp(uniform(g, 0, 20)), Beta: uniform(g, 0.7, 6)}
+		law := iso.Weibull{Eta: math.Exp(uniform(g, 0, 20)), Beta: uniform(g, 0.7, 6)}
 		var lives []iso.Life
 		for range 12 {
-			l := iso.Life{T: true_.Eta * math.Pow(-math.Log(1-g.Float64()), 1/true_.Beta), Failed: true}
-			if end := true_.Eta * 1.1; l.T > end {
+			l := iso.Life{T: law.Eta * math.Pow(-math.Log(1-g.Float64()), 1/law.Beta), Failed: true}
+			if end := law.Eta * 1.1; l.T > end {
 				l = iso.Life{T: end}
 			}
 			lives = append(lives, l)
@@ -496,7 +501,7 @@ func TestMonteCarloDistributions(t *testing.T) {
 
 func TestMonteCarloRefusesABrokenModel(t *testing.T) {
 	broken := errors.New("no")
-	_, err := iso.MonteCarlo(func(d, y []float64) error { return broken }, 1, []iso.Input{{U: 1}}, 100, 1)
+	_, err := iso.MonteCarlo(func(_, _ []float64) error { return broken }, 1, []iso.Input{{U: 1}}, 100, 1)
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}

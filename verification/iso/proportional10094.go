@@ -133,7 +133,7 @@ func MeasureStep(s StepTrace) (StepResult, error) {
 		level float64
 		time  *float64
 	}{{0.05, &r.T5}, {0.10, &r.T10}, {1 - 1/math.E, &r.T63}, {0.90, &r.T90}} {
-		k, ok := firstStay(normal, 0, x.level, true, false, stepStay)
+		k, ok := threshold{level: x.level, rising: true, stay: stepStay}.cross(normal, 0)
 		if !ok {
 			return r, refuse(methodStep, NoCrossing, "the output never stays beyond %.0f %% of the step", 100*x.level)
 		}

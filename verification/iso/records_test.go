@@ -446,11 +446,16 @@ func TestComponentScopes(t *testing.T) {
 		upstream  iso.Upstream
 		ok        bool
 	}{
-		{steady, iso.DirectionalValve, iso.ConstantUpstream, true}, {steady, iso.DirectionalValve, iso.VariableUpstream, true},
-		{steady, iso.NonReturnValve, iso.ConstantUpstream, true}, {discharge, iso.NonReturnValve, iso.ConstantUpstream, false},
-		{steady, iso.Tube, iso.VariableUpstream, false}, {steady, iso.BlowNozzle, iso.VariableUpstream, true},
-		{steady, iso.QuickExhaustValve, iso.ConstantUpstream, false}, {steady, iso.Cylinder, iso.ConstantUpstream, false},
-		{steady, iso.ElectroPneumatic, iso.VariableUpstream, false}, {steady, "teapot", iso.VariableUpstream, false},
+		{steady, iso.DirectionalValve, iso.ConstantUpstream, true},
+		{steady, iso.DirectionalValve, iso.VariableUpstream, true},
+		{steady, iso.NonReturnValve, iso.ConstantUpstream, true},
+		{discharge, iso.NonReturnValve, iso.ConstantUpstream, false},
+		{steady, iso.Tube, iso.VariableUpstream, false},
+		{steady, iso.BlowNozzle, iso.VariableUpstream, true},
+		{steady, iso.QuickExhaustValve, iso.ConstantUpstream, false},
+		{steady, iso.Cylinder, iso.ConstantUpstream, false},
+		{steady, iso.ElectroPneumatic, iso.VariableUpstream, false},
+		{steady, "teapot", iso.VariableUpstream, false},
 	} {
 		err := iso.AdmitComponent(c.method, c.component, c.upstream)
 		if c.ok && err != nil {
@@ -487,5 +492,46 @@ func BenchmarkFlowRunHour(b *testing.B) {
 		if _, _, err := iso.FlowUncertainty(result.FlowPoints(), 0, iso.E1(), u, 20_000, 1); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Four samples beyond a level are a spike, five are an arrival: for strokes and
+// steps alike.
+func TestFiveSamplesStay(t *testing.T) {
+	x := slices.Repeat([]float64{0}, 100)
+	for i := range 201 {
+		x = append(x, 0.2*float64(i)/200)
+	}
+	x = append(x, slices.Repeat([]float64{0.2}, 50)...)
+	for _, c := range []struct {
+		samples int
+		start   float64
+	}{{4, 0.104}, {5, 0.0094}} {
+		spiked := slices.Clone(x)
+		for i := range c.samples {
+			spiked[10+i] = 0.01
+		}
+		m, err := iso.MeasureStroke(iso.StrokeTrace{Rate: 1000, Stroke: 0.2, X: spiked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, "stroke start", m.Start, c.start, 1e-9)
+	}
+	for _, c := range []struct {
+		samples int
+		t5      float64
+	}{{4, 0.1 + 0.05*math.Log(1/0.95)}, {5, 0.0095}} {
+		y := slices.Repeat([]float64{0}, 200)
+		for i := range 1000 {
+			y = append(y, 1-math.Exp(-float64(i)/50))
+		}
+		for i := range c.samples {
+			y[110+i] = 0.1
+		}
+		m, err := iso.MeasureStep(iso.StepTrace{Rate: 1000, Edge: 0.1, Band: 0.05, Y: y})
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, "t5", m.T5, c.t5, 2e-5)
 	}
 }

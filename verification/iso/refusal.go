@@ -32,7 +32,7 @@ const (
 
 // A Refusal says that a method does not judge an input, and why. It is
 // neither a pass nor a fail.
-type Refusal struct {
+type Refusal struct { //nolint:errname // "a *Refusal" is what the reports and messages call it
 	Method string // name and version, as "iso6358-1/1"
 	Reason Reason // stable code
 	Detail string // what was found, where, and what to do

@@ -71,7 +71,7 @@ func (s ShiftTrace) ShiftingTime(fraction float64) (Crossing, error) {
 	if s.Kind == Exhaust {
 		level = baseline - fraction*step
 	}
-	k, ok := firstStay(s.Outlet, edge, level, s.Kind == Fill, true, stay)
+	k, ok := threshold{level: level, rising: s.Kind == Fill, strict: true, stay: stay}.cross(s.Outlet, edge)
 	if !ok {
 		return Crossing{}, refuse(methodShift, NoCrossing, "the outlet never stays beyond %.0f %% of the supply for %d samples; did the valve shift, did the record last long enough?", 100*fraction, stay)
 	}

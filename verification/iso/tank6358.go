@@ -1,8 +1,6 @@
 package iso
 
-import (
-	"math"
-)
+import "math"
 
 const (
 	methodDischarge   = "iso6358-2.discharge/1"
@@ -57,9 +55,22 @@ type ChokedFit struct {
 	Limit   float64 // the window's pressure limit, Pa
 }
 
+// tankTest is a trace and what kind of test it is of.
+type tankTest struct {
+	TankTrace
+	method   string
+	charging bool
+}
+
+func dischargeTest(t TankTrace) tankTest { return tankTest{TankTrace: t, method: methodDischarge} }
+
+func chargeTest(t TankTrace) tankTest {
+	return tankTest{TankTrace: t, method: methodCharge, charging: true}
+}
+
 // rate gives dp/dt of the tank at pressure p.
-func (t TankTrace) rate(law FlowLaw, charging bool, p float64) float64 {
-	if charging {
+func (t tankTest) rate(law FlowLaw, p float64) float64 {
+	if t.charging {
 		return t.conductanceRate() * law.C * t.Other * flowRatio(p/t.Other, 1, law.B, law.M)
 	}
 	return -t.conductanceRate() * law.C * p * flowRatio(t.Other/p, 1, law.B, law.M)
@@ -68,79 +79,88 @@ func (t TankTrace) rate(law FlowLaw, charging bool, p float64) float64 {
 // integrate fills p with the pressures at the samples. Convention: classical
 // Runge-Kutta, two steps per sample, so that a fit is the same everywhere; at
 // 100 samples per time constant it is exact to a fraction of a pascal.
-func (t TankTrace) integrate(law FlowLaw, charging bool, start float64, p []float64) {
+func (t tankTest) integrate(law FlowLaw, start float64, p []float64) {
 	h := t.Dt / stepsPerSample
 	y := start
 	for i := range p {
 		p[i] = y
 		for range stepsPerSample {
-			k1 := t.rate(law, charging, y)
-			k2 := t.rate(law, charging, y+h/2*k1)
-			k3 := t.rate(law, charging, y+h/2*k2)
-			k4 := t.rate(law, charging, y+h*k3)
+			k1 := t.rate(law, y)
+			k2 := t.rate(law, y+h/2*k1)
+			k3 := t.rate(law, y+h/2*k2)
+			k4 := t.rate(law, y+h*k3)
 			y += h / 6 * (k1 + 2*k2 + 2*k3 + k4)
 		}
 	}
 }
 
-func (t TankTrace) check(method string) error {
+func (t tankTest) check() error {
 	n := len(t.P)
 	if n < leastTankSamples {
-		return refuse(method, TooFewPoints, "%d samples; a tank test needs %d", n, leastTankSamples)
+		return refuse(t.method, TooFewPoints, "%d samples; a tank test needs %d", n, leastTankSamples)
 	}
 	if !(t.Volume > 0) || !(t.T > 0) || !(t.R > 0) || !(t.Dt > 0) || !(t.Other > 0) {
-		return refuse(method, OutOfRange, "volume %g m³, T %g K, R %g J/(kg·K), dt %g s, outer pressure %g Pa must be positive", t.Volume, t.T, t.R, t.Dt, t.Other)
+		return refuse(t.method, OutOfRange, "volume %g m³, T %g K, R %g J/(kg·K), dt %g s, outer pressure %g Pa must be positive", t.Volume, t.T, t.R, t.Dt, t.Other)
 	}
 	for i, p := range t.P {
 		if !(p > 0) {
-			return refuse(method, OutOfRange, "sample %d is %g Pa; tank pressures are absolute", i, p)
+			return refuse(t.method, OutOfRange, "sample %d is %g Pa; tank pressures are absolute", i, p)
 		}
 	}
 	return nil
 }
 
-// FitDischarge finds C, b, the pressure at the first sample and, where freeM is
-// set, m (else m is held) by least squares of the integrated equation
+// FitDischarge finds C, b and the pressure at the first sample with m held, by
+// least squares of the integrated equation
 //
 //	dp/dt = -(R·T/V)·C·rho0·p·sqrt(T0/T)·f(p_atm/p; b, m)
 //
 // on the trace (ISO 6358-2, isothermal tank; convention P-8). It refuses a
 // trace that starts unchoked, that is too short, or that is sampled too slowly
 // for its time constant.
-func FitDischarge(t TankTrace, m float64, freeM bool) (TankFit, error) {
-	return t.fit(methodDischarge, false, m, freeM)
+func FitDischarge(t TankTrace, m float64) (TankFit, error) {
+	return dischargeTest(t).fit(heldM, m)
 }
 
-// FitCharge finds C, b, the pressure at the first sample and, where freeM is
-// set, m by least squares of
+// FitDischargeM is FitDischarge with m as a further unknown.
+func FitDischargeM(t TankTrace) (TankFit, error) { return dischargeTest(t).fit(freeM, startM) }
+
+// FitCharge finds C, b and the pressure at the first sample with m held, by
+// least squares of
 //
 //	dp/dt = (R·T/V)·C·rho0·p_s·sqrt(T0/T)·f(p/p_s; b, m)
 //
 // on the trace of a tank filled from a constant supply p_s.
-func FitCharge(t TankTrace, m float64, freeM bool) (TankFit, error) {
-	return t.fit(methodCharge, true, m, freeM)
-}
+func FitCharge(t TankTrace, m float64) (TankFit, error) { return chargeTest(t).fit(heldM, m) }
 
-func (t TankTrace) fit(method string, charging bool, m float64, freeM bool) (TankFit, error) {
-	if err := t.check(method); err != nil {
+// FitChargeM is FitCharge with m as a further unknown.
+func FitChargeM(t TankTrace) (TankFit, error) { return chargeTest(t).fit(freeM, startM) }
+
+// Unknowns of a tank fit in the order of the parameters: C, b, the pressure at
+// the first sample and, where it is free, m from its start.
+const (
+	heldM  = 3
+	freeM  = 4
+	startM = 0.5
+)
+
+// fit holds m where k, heldM or freeM, leaves it out.
+func (t tankTest) fit(k int, m float64) (TankFit, error) {
+	if err := t.check(); err != nil {
 		return TankFit{}, err
 	}
 	const startB = 0.35
-	c0, err := t.startConductance(method, charging)
+	c0, err := t.startConductance()
 	if err != nil {
 		return TankFit{}, err
 	}
 	if constant := 1 / (t.conductanceRate() * c0); constant < rateFactor*t.Dt {
-		return TankFit{}, refuse(method, SamplingTooSlow, "the tank's time constant is %.3g s, the samples are %.3g s apart; sample %.0f times per time constant or take a larger tank", constant, t.Dt, rateFactor)
+		return TankFit{}, refuse(t.method, SamplingTooSlow, "the tank's time constant is %.3g s, the samples are %.3g s apart; sample %.0f times per time constant or take a larger tank", constant, t.Dt, rateFactor)
 	}
 	p0 := t.P[0]
-	k := 3
-	if freeM {
-		k = 4
-	}
 	law := func(p []float64) (FlowLaw, float64) {
 		l := FlowLaw{C: p[0] * c0, B: p[1], M: m}
-		if freeM {
+		if len(p) > 3 {
 			l.M = p[3]
 		}
 		return l, p[2] * p0
@@ -152,7 +172,7 @@ func (t TankTrace) fit(method string, charging bool, m float64, freeM bool) (Tan
 	problem.upper = [maxParameters]float64{10, highestB, 2, highestM}
 	problem.evaluate = func(p, res, jac []float64) {
 		l, start := law(p)
-		t.integrate(l, charging, start, res)
+		t.integrate(l, start, res)
 		for i := range res {
 			res[i] = (res[i] - t.P[i]) / p0
 		}
@@ -165,10 +185,10 @@ func (t TankTrace) fit(method string, charging bool, m float64, freeM bool) (Tan
 		for j := range k {
 			q[j] = p[j] + h
 			l, start = law(q[:k])
-			t.integrate(l, charging, start, up)
+			t.integrate(l, start, up)
 			q[j] = p[j] - h
 			l, start = law(q[:k])
-			t.integrate(l, charging, start, down)
+			t.integrate(l, start, down)
 			q[j] = p[j]
 			for i := range n {
 				jac[i*k+j] = (up[i] - down[i]) / (2 * h) / p0
@@ -179,69 +199,60 @@ func (t TankTrace) fit(method string, charging bool, m float64, freeM bool) (Tan
 	var w workspace
 	sse, ok := problem.minimise(p, &w)
 	if !ok {
-		return TankFit{}, refuse(method, NoFit, "the integrated tank equation does not fit the trace; did the valve open at the first sample, is the volume right?")
+		return TankFit{}, refuse(t.method, NoFit, "the integrated tank equation does not fit the trace; did the valve open at the first sample, is the volume right?")
 	}
 	fit := TankFit{RMS: p0 * math.Sqrt(sse/float64(n))}
 	fit.FlowLaw, fit.PInit = law(p)
 	if fit.B <= problem.lower[1] || fit.B >= problem.upper[1] {
-		return fit, refuse(method, NoChokedPoint, "the fit runs to b = %.2f: the trace holds no choked part; start from a higher pressure difference", fit.B)
+		return fit, refuse(t.method, NoChokedPoint, "the fit runs to b = %.2f: the trace holds no choked part; start from a higher pressure difference", fit.B)
 	}
 	return fit, nil
 }
 
 // startConductance guesses C from the first part of the trace, which must be
 // choked: ratios below startRatio.
-func (t TankTrace) startConductance(method string, charging bool) (float64, error) {
+func (t tankTest) startConductance() (float64, error) {
 	const startRatio = 0.45
-	from, to := 0, 0
-	for to < len(t.P) && t.ratio(charging, t.P[to]) < startRatio {
+	to := 0
+	for to < len(t.P) && t.ratio(t.P[to]) < startRatio {
 		to++
 	}
 	to = max(to, leastChokedWindow)
-	if to > len(t.P) || t.ratio(charging, t.P[0]) > 0.6 {
-		return 0, refuse(method, NoChokedPoint, "the trace starts at the pressure ratio %.2f; it needs a choked part, below about 0.4", t.ratio(charging, t.P[0]))
+	if to > len(t.P) || t.ratio(t.P[0]) > 0.6 {
+		return 0, refuse(t.method, NoChokedPoint, "the trace starts at the pressure ratio %.2f; it needs a choked part, below about 0.4", t.ratio(t.P[0]))
 	}
-	c := t.chokedConductance(charging, from, to)
+	c := t.conductance(Uniform(t.Dt, t.P[:to]).T, t.P[:to])
 	if !(c > 0) {
-		return 0, refuse(method, NoFit, "the pressure does not move the way it should from the first sample on; does the trace start at the opening of the valve?")
+		return 0, refuse(t.method, NoFit, "the pressure does not move the way it should from the first sample on; does the trace start at the opening of the valve?")
 	}
 	return c, nil
 }
 
-func (t TankTrace) ratio(charging bool, p float64) float64 {
-	if charging {
+func (t tankTest) ratio(p float64) float64 {
+	if t.charging {
 		return p / t.Other
 	}
 	return t.Other / p
 }
 
-// chokedConductance is C from the samples from..to: the slope of ln p when
-// discharging, of p when charging.
-func (t TankTrace) chokedConductance(charging bool, from, to int) float64 {
-	times, y := make([]float64, 0, to-from), make([]float64, 0, to-from)
-	for i := from; i < to; i++ {
-		times = append(times, float64(i)*t.Dt)
-		if charging {
-			y = append(y, t.P[i])
-		} else {
-			y = append(y, math.Log(t.P[i]))
-		}
+// conductance is C from a choked stretch: the slope of ln p when discharging, of
+// p when charging.
+func (t tankTest) conductance(times, p []float64) float64 {
+	if t.charging {
+		return fitLine(times, p).Slope / (t.conductanceRate() * t.Other)
 	}
-	return t.slopeConductance(charging, fitLine(times, y).Slope)
-}
-
-func (t TankTrace) slopeConductance(charging bool, slope float64) float64 {
-	if charging {
-		return slope / (t.conductanceRate() * t.Other)
+	logs := make([]float64, len(p))
+	for i, v := range p {
+		logs[i] = math.Log(v)
 	}
-	return -slope / t.conductanceRate()
+	return -fitLine(times, logs).Slope / t.conductanceRate()
 }
 
 // ChokedDischarge is C from the slope of ln p over the choked samples: t >= 0.2 s
 // and p >= p_atm/(0.9·b). C = -slope·V/(rho0·R·sqrt(T·T0)).
 func ChokedDischarge(t TankTrace, b float64) (ChokedFit, error) {
 	limit := t.Other / (chokedShare * b)
-	return t.choked(methodDischarge, false, limit, func(time, p float64) bool {
+	return dischargeTest(t).choked(limit, func(time, p float64) bool {
 		return time >= ChokedStart && p >= limit
 	})
 }
@@ -250,30 +261,23 @@ func ChokedDischarge(t TankTrace, b float64) (ChokedFit, error) {
 // C = slope·V/(R·T·rho0·p_s·sqrt(T0/T)).
 func ChokedCharge(t TankTrace, b float64) (ChokedFit, error) {
 	limit := chokedShare * b * t.Other
-	return t.choked(methodCharge, true, limit, func(_, p float64) bool { return p <= limit })
+	return chargeTest(t).choked(limit, func(_, p float64) bool { return p <= limit })
 }
 
-func (t TankTrace) choked(method string, charging bool, limit float64, inside func(time, p float64) bool) (ChokedFit, error) {
-	if err := t.check(method); err != nil {
+func (t tankTest) choked(limit float64, inside func(time, p float64) bool) (ChokedFit, error) {
+	if err := t.check(); err != nil {
 		return ChokedFit{}, err
 	}
-	var times, y []float64
+	var times, pressures []float64
 	for i, p := range t.P {
-		time := float64(i) * t.Dt
-		if !inside(time, p) {
-			continue
-		}
-		times = append(times, time)
-		if charging {
-			y = append(y, p)
-		} else {
-			y = append(y, math.Log(p))
+		if time := float64(i) * t.Dt; inside(time, p) {
+			times, pressures = append(times, time), append(pressures, p)
 		}
 	}
-	if len(y) < leastChokedWindow {
-		return ChokedFit{}, refuse(method, NoChokedPoint, "%d samples in the choked part (limit %.1f kPa); it needs %d: start from a higher pressure difference or sample faster", len(y), limit/1e3, leastChokedWindow)
+	if len(times) < leastChokedWindow {
+		return ChokedFit{}, refuse(t.method, NoChokedPoint, "%d samples in the choked part (limit %.1f kPa); it needs %d: start from a higher pressure difference or sample faster", len(times), limit/1e3, leastChokedWindow)
 	}
-	return ChokedFit{C: t.slopeConductance(charging, fitLine(times, y).Slope), Samples: len(y), Limit: limit}, nil
+	return ChokedFit{C: t.conductance(times, pressures), Samples: len(times), Limit: limit}, nil
 }
 
 // DischargeTime is the time, s, in which an isothermal tank falls from start to

@@ -64,31 +64,40 @@ type Window struct {
 	From, To float64
 }
 
-// firstStay is the time in samples, by linear interpolation, at which y passes
-// level for good: before the first sample k from start on with stay consecutive
-// samples at or beyond level (above it when rising, below it when not). strict
-// excludes samples exactly at level. False when there is none.
-func firstStay(y []float64, start int, level float64, rising, strict bool, stay int) (float64, bool) {
-	beyond := func(v float64) bool {
-		if strict && v == level {
-			return false
-		}
-		return (v >= level) == rising || v == level
+// A threshold is a level that a trace passes for good once stay consecutive
+// samples are beyond it: above when rising, below when not. A sample exactly at
+// the level is beyond it unless strict.
+type threshold struct {
+	level          float64
+	rising, strict bool
+	stay           int
+}
+
+func (h threshold) beyond(v float64) bool {
+	if v == h.level {
+		return !h.strict
 	}
+	return (v > h.level) == h.rising
+}
+
+// cross is the time in samples, by linear interpolation, at which y passes the
+// threshold: before the first sample from start on that begins a stay. False
+// when there is none.
+func (h threshold) cross(y []float64, start int) (float64, bool) {
 	run := 0
 	for i := start; i < len(y); i++ {
-		if !beyond(y[i]) {
+		if !h.beyond(y[i]) {
 			run = 0
 			continue
 		}
-		if run++; run < stay {
+		if run++; run < h.stay {
 			continue
 		}
-		k := i - stay + 1
-		if k == 0 || beyond(y[k-1]) {
+		k := i - h.stay + 1
+		if k == 0 || h.beyond(y[k-1]) {
 			return float64(k), true // beyond from the start
 		}
-		return float64(k-1) + (level-y[k-1])/(y[k]-y[k-1]), true
+		return float64(k-1) + (h.level-y[k-1])/(y[k]-y[k-1]), true
 	}
 	return 0, false
 }

@@ -96,9 +96,13 @@ func judgeVector(t *testing.T, file string, evaluators map[string]evaluator) {
 	if !ok {
 		t.Fatalf("unknown evaluator %q", v.Evaluator)
 	}
+	// A refused input answers with its reason: some vectors expect that.
 	got, err := evaluate(v)
 	if err != nil {
-		t.Fatalf("%s: %v", v.Evaluator, err)
+		t.Logf("%s: %v", v.Evaluator, err)
+		if got, err = refusal(err); err != nil {
+			t.FailNow()
+		}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(v.Expected))
 	decoder.UseNumber()
@@ -107,12 +111,22 @@ func judgeVector(t *testing.T, file string, evaluators map[string]evaluator) {
 		t.Fatalf("read expected of %s: %v", file, err)
 	}
 	var c comparison
-	c.object("expected", want, got, false)
+	c.object("expected", want, got)
 	for _, fault := range c.faults {
 		t.Error(fault)
 	}
 	if c.leaves == 0 {
 		t.Error("no expected value was compared")
+	}
+}
+
+// follow replaces a pointer to a number by the number; nil is null.
+func follow(got *any) {
+	if x, ok := (*got).(*float64); ok {
+		*got = nil
+		if x != nil {
+			*got = *x
+		}
 	}
 }
 
@@ -126,7 +140,7 @@ func (c *comparison) faultf(format string, args ...any) {
 	c.faults = append(c.faults, fmt.Sprintf(format, args...))
 }
 
-func (c *comparison) object(path string, want map[string]any, got any, published bool) {
+func (c *comparison) object(path string, want map[string]any, got any) {
 	value := reflect.ValueOf(got)
 	if value.Kind() != reflect.Map || value.Type().Key().Kind() != reflect.String {
 		c.faultf("%s: got %T, want an object", path, got)
@@ -141,7 +155,7 @@ func (c *comparison) object(path string, want map[string]any, got any, published
 			c.faultf("%s.%s: not computed", path, key)
 			continue
 		}
-		c.any(path+"."+key, want[key], entry.Interface(), published || key == "published")
+		c.any(path+"."+key, want[key], entry.Interface())
 	}
 }
 
@@ -150,29 +164,30 @@ func isNote(key string) bool {
 	return strings.HasSuffix(key, "note") || key == "grid" || strings.HasSuffix(key, "_check")
 }
 
-func (c *comparison) any(path string, want, got any, published bool) {
+func (c *comparison) any(path string, want, got any) {
+	follow(&got)
 	switch want := want.(type) {
 	case map[string]any:
 		leaf, ok := want["value"]
 		if !ok {
-			c.object(path, want, got, published)
+			c.object(path, want, got)
 			return
 		}
 		tol := func(x float64) float64 {
 			rel, _ := number(want["tol_rel"])
 			abs, _ := number(want["tol_abs"])
-			return max(abs, rel*math.Abs(x))
+			return max(abs, rel*math.Abs(x), 1e-12*math.Abs(x))
 		}
 		c.leaf(path, leaf, got, tol)
 	case json.Number:
 		c.leaf(path, want, got, func(x float64) float64 {
-			if published {
+			if strings.Contains(path, ".published") {
 				return rounding(want.String())
 			}
 			return 1e-12 * math.Abs(x)
 		})
 	case []any:
-		c.list(path, want, got, func(path string, want, got any) { c.any(path, want, got, published) })
+		c.list(path, want, got, c.any)
 	default: // string, bool, null
 		c.leaves++
 		if value := reflect.ValueOf(got); value.Kind() == reflect.String {
@@ -207,6 +222,7 @@ func (c *comparison) leaf(path string, want, got any, tol func(float64) float64)
 			c.faultf("%s: %v", path, err)
 			return
 		}
+		follow(&got)
 		g, ok := number(got)
 		if !ok {
 			c.faultf("%s: got %v, want %v", path, got, want)
@@ -216,7 +232,7 @@ func (c *comparison) leaf(path string, want, got any, tol func(float64) float64)
 			c.faultf("%s: got %.12g, want %.12g within %.3g (off by %.3g)", path, g, w, limit, g-w)
 		}
 	default:
-		c.any(path, want, got, false)
+		c.any(path, want, got)
 	}
 }
 
