@@ -75,6 +75,7 @@ type groupFile struct {
 	Phase       value[time.Duration]   `yaml:"phase" doc:"shift of the schedule"`
 	Bus         value[string]          `yaml:"bus" doc:"needed only if the group has no channel of a device"`
 	Device      value[string]          `yaml:"device" doc:"the device that publishes the group"`
+	Duty        value[float64]         `yaml:"duty" min:"0" max:"1" doc:"share of the time that bursts take, for the estimate of the store"`
 	Measurement value[string]          `yaml:"measurement" doc:"measurement in the database"`
 	Tags        entries[value[string]] `yaml:"tags" doc:"further tags in the database; few values, no run numbers"`
 	ExpectEvery value[time.Duration]   `yaml:"expect_every" doc:"silence longer than this is a gap"`
