@@ -406,6 +406,50 @@ func TestTwinWithABrokerOfItsOwn(t *testing.T) {
 	again.wait(t, 3) // the publisher has found its broker again
 }
 
+func TestBrokerRetains(t *testing.T) {
+	t.Parallel()
+	broker, err := simulator.OpenBroker(simulator.BrokerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := broker.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	live, c := subscribe(t, broker.URL(), "a/#", 2, nil)
+	for _, m := range []struct {
+		topic, payload string
+		qos            byte
+	}{{"a/1", "old", 1}, {"a/1", "new", 1}, {"a/2", "gone", 1}, {"a/2", "", 1}, {"a/3/x", "deep", 2}, {"b", "other", 0}} {
+		if token := c.Publish(m.topic, m.qos, true, m.payload); !token.WaitTimeout(5*time.Second) || token.Error() != nil {
+			t.Fatal(token.Error())
+		}
+	}
+	for _, m := range live.wait(t, 5) {
+		if m.Retained() {
+			t.Errorf("%s reached a standing subscription as retained", m.Topic())
+		}
+	}
+	late, _ := subscribe(t, broker.URL(), "a/#", 1, func(o *paho.ClientOptions) { o.SetClientID("late") })
+	got := map[string]string{}
+	for _, m := range late.wait(t, 2) {
+		if !m.Retained() || m.Qos() != 1 {
+			t.Errorf("%s: retained %v, QoS %d", m.Topic(), m.Retained(), m.Qos())
+		}
+		got[m.Topic()] = string(m.Payload())
+	}
+	if got["a/1"] != "new" || got["a/3/x"] != "deep" || len(got) != 2 {
+		t.Errorf("retained %v", got)
+	}
+	if token := c.Publish("a/1", 2, false, "live"); !token.WaitTimeout(5*time.Second) || token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	if m := late.wait(t, 3)[2]; m.Retained() || string(m.Payload()) != "live" {
+		t.Errorf("%s %s: want the live message alone", m.Topic(), m.Payload())
+	}
+}
+
 func TestBrokerCountsWhatItDrops(t *testing.T) {
 	t.Parallel()
 	broker, err := simulator.OpenBroker(simulator.BrokerOptions{Pending: 8})

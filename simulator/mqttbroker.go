@@ -73,8 +73,9 @@ func (b *Broker) openLocked(address string) error {
 	capabilities.MaximumPacketSize = b.o.MaxPacket
 	s := broker.New(&broker.Options{
 		Capabilities: capabilities, Logger: b.o.Logger, ClientNetReadBufferSize: 1 << 14, ClientNetWriteBufferSize: 1 << 14,
+		SysTopicResendInterval: math.MaxInt32, // nobody reads $SYS, and to retain it races with subscriptions
 	})
-	if err := s.AddHook(&doorkeeper{users: b.o.Users}, nil); err != nil {
+	if err := s.AddHook(&doorkeeper{users: b.o.Users, retained: map[string]packets.Packet{}}, nil); err != nil {
 		return fmt.Errorf("set up broker: %w", err)
 	}
 	var config net.ListenConfig
@@ -96,10 +97,13 @@ func (b *Broker) openLocked(address string) error {
 	return nil
 }
 
-// doorkeeper lets the ledger's users in, or everybody when it is empty.
+// doorkeeper lets the ledger's users in, or everybody when it is empty. It also keeps the retained messages: the broker's
+// own index is written by one client and read by another without a common lock (v2.7.9).
 type doorkeeper struct {
 	broker.HookBase
-	users []BrokerUser
+	users    []BrokerUser
+	mu       sync.Mutex
+	retained map[string]packets.Packet
 }
 
 // ID implements the broker's hook.
@@ -107,7 +111,11 @@ func (*doorkeeper) ID() string { return "doorkeeper" }
 
 // Provides implements the broker's hook.
 func (*doorkeeper) Provides(what byte) bool {
-	return what == broker.OnConnectAuthenticate || what == broker.OnACLCheck
+	switch what {
+	case broker.OnConnectAuthenticate, broker.OnACLCheck, broker.OnPublish, broker.OnWill, broker.OnSubscribe, broker.OnSubscribed:
+		return true
+	}
+	return false
 }
 
 // OnConnectAuthenticate implements the broker's hook.
@@ -130,6 +138,88 @@ func (d *doorkeeper) OnACLCheck(c *broker.Client, topic string, write bool) bool
 		return slices.ContainsFunc(u.Publish, func(f string) bool { return covers(f, topic) })
 	}
 	return slices.ContainsFunc(u.Subscribe, func(f string) bool { return covers(f, topic) })
+}
+
+// OnPublish implements the broker's hook: a message to be retained is kept here, and goes on as if it were not.
+func (d *doorkeeper) OnPublish(_ *broker.Client, p packets.Packet) (packets.Packet, error) {
+	if p.FixedHeader.Retain {
+		d.retain(p.Copy(false))
+		p.FixedHeader.Retain = false
+	}
+	return p, nil
+}
+
+// OnWill implements the broker's hook.
+func (d *doorkeeper) OnWill(c *broker.Client, will broker.Will) (broker.Will, error) {
+	if will.Retain {
+		d.retain(packets.Packet{
+			FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: will.Qos, Retain: true},
+			TopicName:   will.TopicName, Payload: will.Payload, Origin: c.ID,
+		})
+		will.Retain = false
+	}
+	return will, nil
+}
+
+func (d *doorkeeper) retain(p packets.Packet) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(p.Payload) == 0 {
+		delete(d.retained, p.TopicName)
+		return
+	}
+	p.FixedHeader.Retain, p.FixedHeader.Dup, p.PacketID = true, false, 0
+	d.retained[p.TopicName] = p
+}
+
+// OnSubscribe implements the broker's hook: retain handling 1 asks for retained messages with a new subscription only.
+func (*doorkeeper) OnSubscribe(c *broker.Client, p packets.Packet) packets.Packet {
+	const onlyIfNew, never = 1, 2
+	for i := range p.Filters {
+		if _, known := c.State.Subscriptions.Get(p.Filters[i].Filter); known && p.Filters[i].RetainHandling == onlyIfNew {
+			p.Filters[i].RetainHandling = never
+		}
+	}
+	return p
+}
+
+// OnSubscribed implements the broker's hook: the retained messages go out before the answer, which MQTT allows.
+func (d *doorkeeper) OnSubscribed(c *broker.Client, p packets.Packet, reasons []byte) {
+	const refused, never = 0x80, 2
+	for i, sub := range p.Filters {
+		if reasons[i] >= refused || sub.RetainHandling == never || strings.HasPrefix(sub.Filter, "$share/") {
+			continue
+		}
+		d.mu.Lock()
+		var kept []packets.Packet
+		for topic := range d.retained {
+			if covers(sub.Filter, topic) {
+				kept = append(kept, d.retained[topic])
+			}
+		}
+		d.mu.Unlock()
+		for _, message := range kept {
+			if !handOut(c, message, reasons[i]) {
+				return
+			}
+		}
+	}
+}
+
+// handOut writes a retained message; false if the client is gone.
+func handOut(c *broker.Client, p packets.Packet, granted byte) bool {
+	p.FixedHeader.Qos = min(p.FixedHeader.Qos, granted)
+	if p.FixedHeader.Qos > 0 {
+		id, err := c.NextPacketID()
+		if err != nil {
+			return false
+		}
+		p.PacketID = uint16(id)
+		if c.State.Inflight.Set(p) {
+			c.State.Inflight.DecreaseSendQuota()
+		}
+	}
+	return c.WritePacket(p) == nil
 }
 
 func (d *doorkeeper) user(name []byte) *BrokerUser {
