@@ -36,10 +36,13 @@ type Options struct {
 	Retention     Retention
 	Sinks         []string            // what they have not taken is never dropped
 	Compile       acquisition.Compile // for derived channels in overviews; nil: they are read from their samples
-	FS            FS                  // nil: the directory Dir of the operating system, locked
-	Logger        *slog.Logger        // nil: silent
-	Now           func() int64        // Unix ns, the service's time; nil: time.Now
-	BootID        string              // of this boot of the machine; "": as the kernel says
+	// Needed reports whether a recording is not archived yet; its samples stay
+	// until it is. nil: only open recordings are needed.
+	Needed func(acquisition.Recording) bool
+	FS     FS           // nil: the directory Dir of the operating system, locked
+	Logger *slog.Logger // nil: silent
+	Now    func() int64 // Unix ns, the service's time; nil: time.Now
+	BootID string       // of this boot of the machine; "": as the kernel says
 	// Offer takes blocks that were just committed: the live page, forwarders.
 	// It must not block.
 	Offer func([]*acquisition.Block)
@@ -69,6 +72,8 @@ type Store struct {
 	located []located
 
 	compact chan struct{} // there may be work for the compaction
+	tidy    chan struct{} // held by whoever compacts or drops
+	tidyEnc encoder
 
 	mu          sync.RWMutex // the index; never held while a disk is waited for
 	groups      map[acquisition.GroupKey]*groupState
@@ -181,6 +186,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{
 		o: o, fs: o.FS, log: o.Logger,
 		writer: make(chan struct{}, 1), hurry: make(chan struct{}, 1), compact: make(chan struct{}, 1),
+		tidy:   make(chan struct{}, 1),
 		groups: map[acquisition.GroupKey]*groupState{}, descriptors: map[uint64]*acquisition.Group{},
 		ids: map[*acquisition.Group]uint64{}, nextID: 1, started: o.Now(),
 		recorded: map[string]acquisition.Recording{}, delivered: map[sinkGroup]SeqSet{},
@@ -215,6 +221,9 @@ func (s *Store) start(ctx context.Context) error {
 	}
 	var err error
 	if s.enc.z, err = newEncoder(); err != nil {
+		return err
+	}
+	if s.tidyEnc.z, err = newEncoder(); err != nil {
 		return err
 	}
 	if s.z, err = newDecoder(); err != nil {
@@ -680,3 +689,6 @@ func (s *Store) AddEvent(e acquisition.Event) {
 	defer s.mu.Unlock()
 	s.events = append(s.events, e)
 }
+
+// Now returns the store's time, Unix ns.
+func (s *Store) Now() int64 { return s.o.Now() }
