@@ -9,6 +9,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,8 +40,8 @@ type machine struct {
 }
 
 const (
-	passwordScheme     = "pbkdf2-sha256"
-	passwordIterations = 600_000 // as OWASP advises for HMAC-SHA-256
+	passwordScheme     = "pbkdf2-sha256" //nolint:gosec // the name of a method
+	passwordIterations = 600_000         // as OWASP advises for HMAC-SHA-256
 	leastIterations    = 100_000
 	mostIterations     = 10_000_000
 	leastPassword      = 10 // characters
@@ -62,7 +63,7 @@ func UserLine(name string, role Role, password string) (string, error) {
 		return "", fmt.Errorf("a password has %d to %d characters, this one has %d", leastPassword, mostPassword, n)
 	}
 	salt := make([]byte, 16)
-	rand.Read(salt) //nolint:errcheck // never fails, as its documentation says
+	rand.Read(salt)
 	hash, err := pbkdf2.Key(sha256.New, password, salt, passwordIterations, sha256.Size)
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
@@ -90,7 +91,7 @@ func TokenLine(name string, role Role) (line, token string, err error) {
 // NewSecret returns 256 random bits as text.
 func NewSecret() string {
 	b := make([]byte, 32)
-	rand.Read(b) //nolint:errcheck // never fails, as its documentation says
+	rand.Read(b)
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
@@ -129,7 +130,7 @@ func ParseAccess(r io.Reader) (*Access, error) {
 
 func (a *Access) add(f []string) error {
 	if len(f) < 3 || !Role(f[2]).valid() {
-		return fmt.Errorf("it does not begin with user or token, a name, and viewer or operator")
+		return errors.New("it does not begin with user or token, a name, and viewer or operator")
 	}
 	if err := checkName(f[1]); err != nil {
 		return err

@@ -108,7 +108,7 @@ const (
 
 func (s *Server) getData(w http.ResponseWriter, r *http.Request) error {
 	q := queryOf(r)
-	want := seriesQuery{rig: q.text("rig"), channels: q.list("channels"), from: q.time("from"), to: q.time("to"), points: q.number("points", defaultPoints, 10, mostPoints)}
+	want := seriesQuery{rig: q.text("rig"), channels: q.channels(), from: q.time("from"), to: q.time("to"), points: q.number("points", defaultPoints, 10, mostPoints)}
 	if err := q.done(); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *Server) getData(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) getRecordingData(w http.ResponseWriter, r *http.Request) error {
 	q := queryOf(r)
-	want := seriesQuery{channels: q.list("channels"), from: q.time("from"), to: q.time("to"), points: q.number("points", defaultPoints, 10, mostPoints)}
+	want := seriesQuery{channels: q.channels(), from: q.time("from"), to: q.time("to"), points: q.number("points", defaultPoints, 10, mostPoints)}
 	if err := q.done(); err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ type seriesQuery struct {
 }
 
 func (s *Server) writeSeries(w http.ResponseWriter, r *http.Request, q seriesQuery) error {
-	if err := offered(s.o.Record != nil, "data"); err != nil {
+	if err := offered(s.o.Record, "data"); err != nil {
 		return err
 	}
 	if q.from >= q.to {
@@ -171,7 +171,7 @@ func (s *Server) writeSeries(w http.ResponseWriter, r *http.Request, q seriesQue
 func (s *Server) series(ctx context.Context, q seriesQuery) (*dataDocument, error) {
 	all, err := s.o.Record.Groups(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // as the provider said it
+		return nil, err
 	}
 	d := &dataDocument{
 		Rig: q.rig, From: milliseconds(q.from), To: milliseconds(q.to),
@@ -217,7 +217,7 @@ func (s *Server) series(ctx context.Context, q seriesQuery) (*dataDocument, erro
 	if s.o.Events != nil {
 		events, err := s.o.Events.Events(ctx, EventQuery{Rig: q.rig, From: q.from, To: q.to, Limit: mostEvents})
 		if err != nil {
-			return nil, err //nolint:wrapcheck // as the provider said it
+			return nil, err
 		}
 		for _, e := range events {
 			d.Events = append(d.Events, eventDocument(e))
@@ -239,7 +239,7 @@ func (s *Server) groupSeries(ctx context.Context, q seriesQuery, g *acquisition.
 	}
 	o, err := s.o.Record.Overview(ctx, span, channels, q.points)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	for _, c := range o.Channels {
 		x := d.Series[c.Channel]
@@ -298,11 +298,11 @@ func (s *Server) rawSeries(ctx context.Context, span Span, points int, channels 
 	limit := 2*rawFactor*points + 16
 	for b, err := range s.o.Record.Blocks(ctx, span) {
 		if err != nil {
-			return err //nolint:wrapcheck // as the provider said it
+			return err
 		}
 		if decoder == nil || decoder.Group() != b.Group {
 			if decoder, err = acquisition.NewDecoder(b.Group, s.o.Compile); err != nil {
-				return err //nolint:wrapcheck // says which channel
+				return err
 			}
 			values, quality = make([]float64, len(b.Group.Channels)), make([]acquisition.Quality, len(b.Group.Channels))
 			at = at[:0]
@@ -375,12 +375,12 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	if err := q.done(); err != nil {
 		return err
 	}
-	if err := offered(s.o.Events != nil, "events"); err != nil {
+	if err := offered(s.o.Events, "events"); err != nil {
 		return err
 	}
 	events, err := s.o.Events.Events(r.Context(), want)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	list := make([]EventDocument, len(events))
 	for i, e := range events {

@@ -21,12 +21,12 @@ func (s *Server) getFile(w http.ResponseWriter, r *http.Request) error {
 	if err := queryOf(r).done(); err != nil {
 		return err
 	}
-	if err := offered(s.o.Files != nil, "rig files"); err != nil {
+	if err := offered(s.o.Files, "rig files"); err != nil {
 		return err
 	}
 	f, err := s.o.Files.RigFile(r.Context(), r.PathValue("rig"))
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/yaml; charset=utf-8")
@@ -36,7 +36,7 @@ func (s *Server) getFile(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	w.WriteHeader(http.StatusOK)
-	w.Write(f.Text) //nolint:errcheck // whoever asked is gone
+	_, _ = w.Write(f.Text) // whoever asked is gone
 	return nil
 }
 
@@ -44,7 +44,7 @@ func (s *Server) putFile(w http.ResponseWriter, r *http.Request) error {
 	if err := queryOf(r).done(); err != nil {
 		return err
 	}
-	if err := offered(s.o.Files != nil, "rig files"); err != nil {
+	if err := offered(s.o.Files, "rig files"); err != nil {
 		return err
 	}
 	tag, err := strconv.Unquote(strings.TrimPrefix(r.Header.Get("If-Match"), "W/"))
@@ -61,7 +61,7 @@ func (s *Server) putFile(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("rig")
 	report, f, err := s.o.Files.Replace(r.Context(), name, tag, text, language(r))
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	report.fill()
 	if report.Wrong() {
@@ -91,12 +91,12 @@ func (s *Server) postCheck(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &body); err != nil {
 		return err
 	}
-	if err := offered(s.o.Files != nil, "checking of files"); err != nil {
+	if err := offered(s.o.Files, "checking of files"); err != nil {
 		return err
 	}
 	report, err := s.o.Files.Check(r.Context(), body.Name, []byte(body.Text), language(r))
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	report.fill()
 	return writeJSON(w, http.StatusOK, report)
@@ -141,7 +141,7 @@ func (s *Server) postProbe(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &want); err != nil {
 		return err
 	}
-	if err := offered(s.o.Prober != nil, "probing"); err != nil {
+	if err := offered(s.o.Prober, "probing"); err != nil {
 		return err
 	}
 	if err := want.check(); err != nil {
@@ -149,7 +149,7 @@ func (s *Server) postProbe(w http.ResponseWriter, r *http.Request) error {
 	}
 	p, err := s.o.Prober.Probe(r.Context(), want)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	p.Units = full(p.Units)
 	for i := range p.Units {

@@ -15,7 +15,7 @@ type hosts struct {
 }
 
 func newHosts(listen string, names []string) hosts {
-	host, _, _ := net.SplitHostPort(listen) //nolint:errcheck // checked with the options
+	host, _, _ := net.SplitHostPort(listen)
 	h := hosts{local: loopback(host), names: map[string]bool{"localhost": true}}
 	for _, n := range names {
 		h.names[strings.ToLower(strings.TrimSuffix(n, "."))] = true

@@ -238,7 +238,7 @@ type wanted struct {
 // bucket sums up the samples of a short time: never an average, but the first
 // and last instant and the least and greatest reading.
 type bucket struct {
-	number   int64 // which stretch of time; 0 once something else was merged in
+	number   int64 // which stretch of time; -1 once several were merged
 	from, to int64
 	min, max float64             // NaN: no usable reading
 	q        acquisition.Quality // the first that was not good
@@ -325,7 +325,10 @@ func (s *stream) add(b *acquisition.Block, values []float64, quality []acquisiti
 			w.index = b.Group.Channel(w.channel)
 		}
 	}
-	single := int64(b.Group.Period) >= s.width
+	width := s.width
+	if int64(b.Group.Period) >= width { // each sample has a bucket of its own
+		width = 1
+	}
 	for _, w := range list {
 		if w.index < 0 {
 			continue
@@ -335,7 +338,7 @@ func (s *stream) add(b *acquisition.Block, values []float64, quality []acquisiti
 			if t <= w.t { // it was there before
 				continue
 			}
-			w.add(t, t/s.width, values[i*channels+w.index], quality[i*channels+w.index], single)
+			w.add(t, t/width, values[i*channels+w.index], quality[i*channels+w.index])
 		}
 		s.dirty = s.dirty || len(w.buckets) > 0
 	}
@@ -344,9 +347,9 @@ func (s *stream) add(b *acquisition.Block, values []float64, quality []acquisiti
 	s.ring()
 }
 
-func (w *wanted) add(t, number int64, v float64, q acquisition.Quality, single bool) {
+func (w *wanted) add(t, number int64, v float64, q acquisition.Quality) {
 	w.t, w.v, w.q = t, v, q
-	if n := len(w.buckets); n > 0 && !single && w.buckets[n-1].number == number {
+	if n := len(w.buckets); n > 0 && w.buckets[n-1].number == number {
 		w.buckets[n-1].merge(bucket{to: t, min: v, max: v, q: q})
 		return
 	}

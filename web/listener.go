@@ -35,7 +35,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		return nil, err //nolint:wrapcheck // the server compares it
 	}
 	if t, ok := c.(*net.TCPConn); ok {
-		t.SetWriteBuffer(sendBuffer) //nolint:errcheck // a larger buffer costs memory and breaks nothing
+		_ = t.SetWriteBuffer(sendBuffer) // a larger buffer costs memory and breaks nothing
 	}
 	return &limitedConn{Conn: c, release: func() { <-l.places }}, nil
 }

@@ -68,7 +68,7 @@ func split(labels []string) (names, values []string) {
 	return names, values
 }
 
-func truth(b bool) float64 {
+func truth(b bool) float64 { //nolint:revive // it converts, it does not steer
 	if b {
 		return 1
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"pneudaq/acquisition"
@@ -97,7 +98,7 @@ type OccupiedError struct {
 
 // Error says what to do.
 func (e *OccupiedError) Error() string {
-	host, _, _ := net.SplitHostPort(e.Address) //nolint:errcheck // an address that cannot be split has no host to show
+	host, _, _ := net.SplitHostPort(e.Address)
 	return fmt.Sprintf("listen on %s: another program has this port; if it is this service, use that one, else choose another, for example --listen %s (0 takes any that is free)",
 		e.Address, net.JoinHostPort(host, "0"))
 }
@@ -114,7 +115,7 @@ func (o *Options) check() error {
 	if err != nil {
 		return fmt.Errorf("listen on %q: it is not host:port, for example %s", o.Listen, DefaultListen)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("listen on %q: port %q is not a number from 0 to 65535", o.Listen, port)
 	}
 	if (o.TLSCert == "") != (o.TLSKey == "") {

@@ -16,7 +16,7 @@ import (
 )
 
 //go:embed page
-var embedded embed.FS //nolint:gochecknoglobals // go:embed has no other form
+var embedded embed.FS
 
 func pageFiles() fs.FS {
 	sub, err := fs.Sub(embedded, "page")
@@ -161,7 +161,7 @@ func (s *Server) askToLogIn(w http.ResponseWriter, r *http.Request, p *Problem) 
 		expand(m.detail[i], p.Args) + "</p><p>" + expand(m.do[i], p.Args) + "</p></html>\n" // fixed texts and numbers only
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(m.status)
-	w.Write([]byte(body)) //nolint:errcheck // whoever asked is gone
+	_, _ = w.Write([]byte(body)) // whoever asked is gone
 	return nil
 }
 
@@ -190,7 +190,7 @@ func (f *pageFile) write(w http.ResponseWriter, r *http.Request, status int) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		w.Write(body) //nolint:errcheck // whoever asked is gone
+		_, _ = w.Write(body) // whoever asked is gone
 	}
 }
 

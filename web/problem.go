@@ -14,7 +14,7 @@ import (
 
 // Problem is an error that a person is shown as RFC 9457 problem details, in
 // the language of the request.
-type Problem struct {
+type Problem struct { //nolint:errname // RFC 9457 calls it a problem
 	Code      Code
 	Args      []string
 	Files     []ProblemDocument // for [CodeFile]
@@ -82,8 +82,7 @@ type details struct {
 
 // asProblem turns any error of a handler into a problem.
 func asProblem(err error) *Problem {
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
 	var large *http.MaxBytesError
@@ -129,7 +128,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if err != nil {
 		panic("BUG: problem details: " + err.Error())
 	}
-	w.Write(body) //nolint:errcheck // whoever asked is gone
+	_, _ = w.Write(body) // whoever asked is gone
 }
 
 // locked is the problem of somebody who must wait.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"mime"
 	"net/http"
 	"slices"
@@ -28,8 +27,7 @@ func readBody(w http.ResponseWriter, r *http.Request, types ...string) ([]byte, 
 	}
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
 			return nil, err //nolint:wrapcheck // it becomes a problem
 		}
 		return nil, &Problem{Code: CodeBody, Args: []string{"it ended early or came too slowly"}, Err: err}
@@ -67,7 +65,7 @@ func writeJSON(w http.ResponseWriter, status int, document any) error {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(append(body, '\n')) //nolint:errcheck // whoever asked is gone
+	_, _ = w.Write(append(body, '\n')) // whoever asked is gone
 	return nil
 }
 
@@ -98,9 +96,10 @@ func (q *query) text(name string) string {
 	return v[0]
 }
 
-func (q *query) list(name string) []string {
+// channels reads the list of names that many addresses take.
+func (q *query) channels() []string {
 	var list []string
-	for part := range strings.SplitSeq(q.text(name), ",") {
+	for part := range strings.SplitSeq(q.text("channels"), ",") {
 		if part = strings.TrimSpace(part); part != "" && !slices.Contains(list, part) {
 			list = append(list, part)
 		}
@@ -118,18 +117,6 @@ func (q *query) number(name string, otherwise, low, high int) int {
 		q.err = parameter(name, "%q is not a number from %d to %d", v, low, high)
 	}
 	return n
-}
-
-func (q *query) float(name string, otherwise, low, high float64) float64 {
-	v := q.text(name)
-	if v == "" {
-		return otherwise
-	}
-	f, err := strconv.ParseFloat(v, 64)
-	if (err != nil || math.IsNaN(f) || f < low || f > high) && q.err == nil {
-		q.err = parameter(name, "%q is not a number from %g to %g", v, low, high)
-	}
-	return f
 }
 
 func (q *query) bool(name string) bool {

@@ -16,6 +16,7 @@ const (
 	mostID         = 128
 	mostNote       = 4000
 	recordingsPage = 100
+	idLetters      = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 )
 
 // recordingID reads the id of a path. Ids are names of files in exports, so
@@ -23,7 +24,7 @@ const (
 func recordingID(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	ok := id != "" && len(id) <= mostID && id[0] != '.' && !strings.ContainsFunc(id, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
+		return !strings.ContainsRune(idLetters, c)
 	})
 	if !ok {
 		return "", NotFound("recording", id)
@@ -44,12 +45,12 @@ func (s *Server) getRecordings(w http.ResponseWriter, r *http.Request) error {
 	if err := q.done(); err != nil {
 		return err
 	}
-	if err := offered(s.o.Recordings != nil, "recordings"); err != nil {
+	if err := offered(s.o.Recordings, "recordings"); err != nil {
 		return err
 	}
 	list, err := s.o.Recordings.Recordings(r.Context(), want)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	for i := range list {
 		list[i].Groups = full(list[i].Groups)
@@ -80,12 +81,12 @@ func (s *Server) recording(r *http.Request) (RecordingDetail, error) {
 	if err != nil {
 		return RecordingDetail{}, err
 	}
-	if err := offered(s.o.Recordings != nil, "recordings"); err != nil {
+	if err := offered(s.o.Recordings, "recordings"); err != nil {
 		return RecordingDetail{}, err
 	}
 	d, err := s.o.Recordings.Recording(r.Context(), id)
 	if err != nil {
-		return d, err //nolint:wrapcheck // as the provider said it
+		return d, err
 	}
 	d.fill()
 	return d, nil
@@ -96,7 +97,7 @@ func (s *Server) postRecording(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &n); err != nil {
 		return err
 	}
-	if err := offered(s.o.Recordings != nil, "recordings"); err != nil {
+	if err := offered(s.o.Recordings, "recordings"); err != nil {
 		return err
 	}
 	if n.Rig == "" {
@@ -110,7 +111,7 @@ func (s *Server) postRecording(w http.ResponseWriter, r *http.Request) error {
 	}
 	d, err := s.o.Recordings.Start(r.Context(), n)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	d.fill()
 	w.Header().Set("Location", "/api/v1/recordings/"+d.ID)
@@ -126,12 +127,12 @@ func (s *Server) postStop(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := offered(s.o.Recordings != nil, "recordings"); err != nil {
+	if err := offered(s.o.Recordings, "recordings"); err != nil {
 		return err
 	}
 	d, err := s.o.Recordings.Stop(r.Context(), id, whoOf(r.Context()).Name)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	d.fill()
 	return writeJSON(w, http.StatusOK, d)
@@ -145,12 +146,12 @@ func (s *Server) getAudit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := offered(s.o.Ledger != nil, "audit"); err != nil {
+	if err := offered(s.o.Ledger, "audit"); err != nil {
 		return err
 	}
 	a, err := s.o.Ledger.Audit(r.Context(), id)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	a.Accounts, a.Sinks, a.Recording.Groups = full(a.Accounts), full(a.Sinks), full(a.Recording.Groups)
 	for i := range a.Accounts {
@@ -171,7 +172,7 @@ func (s *Server) postAmend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := offered(s.o.Ledger != nil, "amendments"); err != nil {
+	if err := offered(s.o.Ledger, "amendments"); err != nil {
 		return err
 	}
 	switch {
@@ -184,7 +185,7 @@ func (s *Server) postAmend(w http.ResponseWriter, r *http.Request) error {
 		a.Who = whoOf(r.Context()).Name
 	}
 	if err := s.o.Ledger.Amend(r.Context(), id, a); err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	d, err := s.recording(r)
 	if err != nil {
@@ -211,12 +212,12 @@ func (s *Server) postReconcile(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) reconcile(w http.ResponseWriter, r *http.Request, want ReconcileQuery) error {
-	if err := offered(s.o.Ledger != nil, "reconciling"); err != nil {
+	if err := offered(s.o.Ledger, "reconciling"); err != nil {
 		return err
 	}
 	list, err := s.o.Ledger.Reconcile(r.Context(), want)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	for i := range list {
 		list[i].Differences = full(list[i].Differences)
@@ -230,12 +231,12 @@ func (s *Server) getMethods(w http.ResponseWriter, r *http.Request) error {
 	if err := queryOf(r).done(); err != nil {
 		return err
 	}
-	if err := offered(s.o.Evaluator != nil, "evaluation"); err != nil {
+	if err := offered(s.o.Evaluator, "evaluation"); err != nil {
 		return err
 	}
 	list, err := s.o.Evaluator.Methods(r.Context())
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	for i := range list {
 		list[i].Channels, list[i].Parameters = full(list[i].Channels), full(list[i].Parameters)
@@ -254,7 +255,7 @@ func (s *Server) postEvaluate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := offered(s.o.Evaluator != nil, "evaluation"); err != nil {
+	if err := offered(s.o.Evaluator, "evaluation"); err != nil {
 		return err
 	}
 	if want.Method == "" {
@@ -262,7 +263,7 @@ func (s *Server) postEvaluate(w http.ResponseWriter, r *http.Request) error {
 	}
 	e, err := s.o.Evaluator.Evaluate(r.Context(), id, want, language(r))
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	e.Figures = full(e.Figures)
 	return writeJSON(w, http.StatusOK, e)
@@ -270,7 +271,7 @@ func (s *Server) postEvaluate(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	q := queryOf(r)
-	want := ExportQuery{Format: q.text("format"), Channels: q.list("channels"), BOM: q.bool("bom"), Language: language(r)}
+	want := ExportQuery{Format: q.text("format"), Channels: q.channels(), BOM: q.bool("bom"), Language: language(r)}
 	if err := q.done(); err != nil {
 		return err
 	}
@@ -278,7 +279,7 @@ func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	if want.Recording, err = recordingID(r); err != nil {
 		return err
 	}
-	if err := offered(s.o.Exporter != nil, "export"); err != nil {
+	if err := offered(s.o.Exporter, "export"); err != nil {
 		return err
 	}
 	if want.Format == "" {
@@ -291,5 +292,5 @@ func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Content-Type", media)
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": want.Recording + "." + want.Format}))
-	return s.o.Exporter.Export(r.Context(), w, want) //nolint:wrapcheck // as the provider said it
+	return s.o.Exporter.Export(r.Context(), w, want)
 }

@@ -100,7 +100,7 @@ func (s *Server) serve(t route, w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if t.role != "" && !(t.local && fromHere(r)) {
+	if open := t.role == "" || t.local && fromHere(r); !open {
 		if who.Role == "" {
 			s.fail(w, r, problem(CodeSession))
 			return
@@ -134,7 +134,7 @@ func (s *Server) serve(t route, w http.ResponseWriter, r *http.Request) {
 
 // readable ends the time limit for sending the request: all of it is here.
 func readable(w http.ResponseWriter) {
-	http.NewResponseController(w).SetReadDeadline(time.Time{}) //nolint:errcheck // recorders of tests have none
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // recorders of tests have none
 }
 
 // protect does for every request what no route may forget.
@@ -197,7 +197,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	}
 	if now := time.Now(); a.until.Sub(now) < a.stall/2 {
 		a.until = now.Add(a.stall)
-		a.control.SetWriteDeadline(a.until) //nolint:errcheck // recorders of tests have none
+		_ = a.control.SetWriteDeadline(a.until) // recorders of tests have none
 	}
 	return a.ResponseWriter.Write(p) //nolint:wrapcheck // an io.Writer
 }

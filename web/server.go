@@ -88,7 +88,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	if err := s.access.load(); err != nil {
 		return err
 	}
-	host, _, _ := net.SplitHostPort(s.o.Listen) //nolint:errcheck // checked with the options
+	host, _, _ := net.SplitHostPort(s.o.Listen)
 	if !loopback(host) && !s.access.hasUsers() {
 		return &ExposedError{Address: s.o.Listen, Lacks: "without a login", Do: "add a user with a password to " + s.o.AccessFile}
 	}
@@ -169,7 +169,9 @@ func (s *Server) Run(ctx context.Context) error {
 		if err != nil { // somebody still reads: the record does not wait for them
 			err = h.Close()
 		}
-		<-served
+		if e := <-served; err == nil {
+			err = e
+		}
 	}
 	end()
 	work.Wait()
@@ -197,7 +199,7 @@ func (s *Server) Close() error {
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	host, port, _ := net.SplitHostPort(s.o.Listen) //nolint:errcheck // checked with the options
+	host, port, _ := net.SplitHostPort(s.o.Listen)
 	if s.port != "" {
 		port = s.port
 	}

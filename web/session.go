@@ -109,7 +109,7 @@ func (s *sessions) find(secret string) (session, bool) {
 	if now-x.Seen > int64(seenResolution) {
 		x.Seen = now
 		s.by[h] = x
-		s.save() //nolint:errcheck // it is in memory; the next change is saved with it
+		_ = s.save() // it is in memory; the next change is saved with it
 	}
 	return x, true
 }

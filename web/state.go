@@ -11,8 +11,8 @@ import (
 var openAPI []byte
 
 // offered returns the problem of a part that this service does not have.
-func offered(there bool, part string) error {
-	if there {
+func offered(provider any, part string) error {
+	if provider != nil {
 		return nil
 	}
 	return problem(CodeNotHere, part)
@@ -24,7 +24,7 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(http.StatusOK)
-	w.Write(openAPI) //nolint:errcheck // whoever asked is gone
+	_, _ = w.Write(openAPI) // whoever asked is gone
 	return nil
 }
 
@@ -32,7 +32,7 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) health(ctx context.Context, role Role, l Language) (HealthReport, error) {
 	h, err := s.o.Health.Health(ctx, l)
 	if err != nil {
-		return h, err //nolint:wrapcheck // as the provider said it
+		return h, err
 	}
 	h.Version, h.Time, h.Started, h.Demo = s.o.Version, Time(s.o.Now()), Time(s.started), s.o.Demo != nil
 	h.Simulated = h.Simulated || s.o.Simulated
@@ -69,7 +69,7 @@ func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
 	if err := queryOf(r).done(); err != nil {
 		return err
 	}
-	if err := offered(s.o.Health != nil, "health"); err != nil {
+	if err := offered(s.o.Health, "health"); err != nil {
 		return err
 	}
 	h, err := s.health(r.Context(), whoOf(r.Context()).Role, language(r))
@@ -100,12 +100,12 @@ func (s *Server) getReadyz(w http.ResponseWriter, r *http.Request) error {
 
 // rigs returns the rigs with no list missing.
 func (s *Server) rigs(ctx context.Context) ([]Rig, error) {
-	if err := offered(s.o.Rigs != nil, "rigs"); err != nil {
+	if err := offered(s.o.Rigs, "rigs"); err != nil {
 		return nil, err
 	}
 	rigs, err := s.o.Rigs.Rigs(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // as the provider said it
+		return nil, err
 	}
 	for i := range rigs {
 		r := &rigs[i]
@@ -170,12 +170,12 @@ func (s *Server) getTopics(w http.ResponseWriter, r *http.Request) error {
 	if err := q.done(); err != nil {
 		return err
 	}
-	if err := offered(s.o.Rigs != nil, "topics"); err != nil {
+	if err := offered(s.o.Rigs, "topics"); err != nil {
 		return err
 	}
 	topics, err := s.o.Rigs.Topics(r.Context(), rig, bus)
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	return writeJSON(w, http.StatusOK, struct {
 		Topics []Topic `json:"topics"`
@@ -190,12 +190,12 @@ func (s *Server) getFaults(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) faults(w http.ResponseWriter, r *http.Request) error {
-	if err := offered(s.o.Demo != nil, "faults of a demonstration"); err != nil {
+	if err := offered(s.o.Demo, "faults of a demonstration"); err != nil {
 		return err
 	}
 	faults, err := s.o.Demo.Faults(r.Context())
 	if err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	return writeJSON(w, http.StatusOK, struct {
 		Faults []DemoFault `json:"faults"`
@@ -210,11 +210,11 @@ func (s *Server) postFault(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &body); err != nil {
 		return err
 	}
-	if err := offered(s.o.Demo != nil, "faults of a demonstration"); err != nil {
+	if err := offered(s.o.Demo, "faults of a demonstration"); err != nil {
 		return err
 	}
 	if err := s.o.Demo.SetFault(r.Context(), body.Name, body.On); err != nil {
-		return err //nolint:wrapcheck // as the provider said it
+		return err
 	}
 	return s.faults(w, r)
 }
