@@ -8,7 +8,9 @@ import (
 	"math"
 	"net"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -434,31 +436,35 @@ func FuzzServer(f *testing.F) {
 		f.Add(rtu(17, b), true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, serial bool) {
-		s, err := simulator.NewServer(simulator.ServerOptions{
-			Units: map[byte]simulator.Memory{17: specification(), 1: &simulator.AddressMemory{Unit: 1}}, RTU: serial, Idle: time.Millisecond,
+		synctest.Test(t, func(t *testing.T) {
+			s, err := simulator.NewServer(simulator.ServerOptions{
+				Units: map[byte]simulator.Memory{17: specification(), 1: &simulator.AddressMemory{Unit: 1}}, RTU: serial,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			here, there := net.Pipe()
+			done := make(chan error, 1)
+			go func() { done <- s.ServeConn(t.Context(), there) }()
+			var client sync.WaitGroup
+			defer client.Wait()
+			client.Go(func() {
+				_, _ = here.Write(b) // the server may have closed
+				time.Sleep(time.Second)
+				_ = here.Close()
+			})
+			answers, err := io.ReadAll(here)
+			if err != nil && !strings.Contains(err.Error(), "closed pipe") {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			n := s.Counts()
+			if n.Answers > n.Requests || len(answers) > int(n.Answers)*260 {
+				t.Fatalf("%d bytes in %d answers to %d requests", len(answers), n.Answers, n.Requests)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		here, there := net.Pipe()
-		done := make(chan error, 1)
-		go func() { done <- s.ServeConn(t.Context(), there) }()
-		go func() {
-			_, _ = here.Write(b) // the server may have closed
-			time.Sleep(3 * time.Millisecond)
-			_ = here.Close()
-		}()
-		answers, err := io.ReadAll(here)
-		if err != nil && !strings.Contains(err.Error(), "closed pipe") {
-			t.Fatal(err)
-		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		n := s.Counts()
-		if n.Answers > n.Requests || len(answers) > int(n.Answers)*260 {
-			t.Fatalf("%d bytes in %d answers to %d requests", len(answers), n.Answers, n.Requests)
-		}
 	})
 }
 
