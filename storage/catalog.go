@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
 
@@ -37,7 +38,7 @@ create table event (time integer not null, rig text not null, grp text not null,
 create table file (name text primary key, size integer not null, body blob not null) without rowid;
 create table dropped (grp text primary key, body blob not null) without rowid;
 create table recording (id text primary key, rig text not null, start integer not null, stop integer not null, body blob not null) without rowid;
-create table amendment (n integer primary key, grp text not null, body blob not null);
+create table amendment (grp text not null, version integer not null, body blob not null, primary key (grp, version)) without rowid;
 create table delivered (sink text not null, grp text not null, body blob not null, primary key (sink, grp)) without rowid;
 create table aside (sink text not null, grp text not null, seq integer not null, scan integer not null, text text not null, reason text not null,
   primary key (sink, grp, seq, scan)) without rowid;
@@ -51,6 +52,7 @@ type catalog struct {
 	vfs  *catalogVFS
 	name string // of the VFS
 	db   *sqlite3.Conn
+	z    *zstd.Encoder
 	copy File // the copy of what only the catalog has
 	end  int64
 
@@ -69,8 +71,7 @@ func (c *catalog) later(f func(*changes)) { f(&c.changes) }
 var catalogCount atomic.Uint64
 
 func newCatalog(fs FS) *catalog {
-	c := &catalog{hold: make(chan struct{}, 1), fs: fs, name: "pneudaq-" + strconv.FormatUint(catalogCount.Add(1), 10)}
-	return c
+	return &catalog{hold: make(chan struct{}, 1), fs: fs, name: "pneudaq-" + strconv.FormatUint(catalogCount.Add(1), 10)}
 }
 
 // connect opens the database.
@@ -310,6 +311,10 @@ func readCopied(text []byte) (lines []copied, damaged int) {
 // begins a new one, which is filled from the copy and the segments.
 func (s *Store) openCatalog(ctx context.Context, names []Entry) error {
 	s.cat = newCatalog(s.fs)
+	var err error
+	if s.cat.z, err = newEncoder(); err != nil {
+		return err
+	}
 	had, hadSegments := false, false
 	var copySize int64 = -1
 	for _, e := range names {
@@ -321,7 +326,7 @@ func (s *Store) openCatalog(ctx context.Context, names []Entry) error {
 			hadSegments = true
 		}
 	}
-	err := s.cat.do(ctx, func() error { return nil })
+	err = s.cat.do(ctx, func() error { return nil })
 	var newer *FormatError
 	if errors.As(err, &newer) {
 		newer.Dir = s.o.Dir
@@ -414,7 +419,7 @@ func (s *Store) restoreLine(l copied) error {
 		if err := json.Unmarshal(l.Body, &a); err != nil {
 			return fmt.Errorf("read %s: %w", copyName, err)
 		}
-		return s.cat.exec(`insert into amendment (grp, body) values (?, ?)`, string(a.Group), []byte(l.Body))
+		return s.cat.putAmendment(a)
 	case "descriptor":
 		var g acquisition.Group
 		if err := json.Unmarshal(l.Body, &g); err != nil {
@@ -491,25 +496,22 @@ func (s *Store) loadCatalog(ctx context.Context) error {
 			return err
 		}
 		err = s.cat.query(`select grp, body from dropped`, nil, func(st *sqlite3.Stmt) error {
-			var set SeqSet
-			if err := json.Unmarshal(st.ColumnRawBlob(1), &set); err != nil {
+			var r groupRecord
+			if err := json.Unmarshal(st.ColumnRawBlob(1), &r); err != nil {
 				return fmt.Errorf("read dropped: %w", err)
 			}
-			for _, r := range set {
-				s.group(acquisition.GroupKey(st.ColumnText(0))).dropped.Add(r)
-			}
+			s.place(r)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		err = s.cat.query(`select body from amendment order by n`, nil, func(st *sqlite3.Stmt) error {
+		err = s.cat.query(`select body from amendment order by grp, version`, nil, func(st *sqlite3.Stmt) error {
 			var a Amendment
 			if err := json.Unmarshal(st.ColumnRawBlob(0), &a); err != nil {
 				return fmt.Errorf("read amendment: %w", err)
 			}
-			g := s.group(a.Group)
-			g.amended = append(g.amended, a)
+			s.amendedBy(a)
 			return nil
 		})
 		if err != nil {
@@ -530,11 +532,12 @@ func (s *Store) loadCatalog(ctx context.Context) error {
 			return err
 		}
 		// A number that a sink has answered for must never be given again.
-		return s.cat.query(`select grp, body from delivered`, nil, func(st *sqlite3.Stmt) error {
+		return s.cat.query(`select grp, body, sink from delivered`, nil, func(st *sqlite3.Stmt) error {
 			set, err := decodeSet(st.ColumnRawBlob(1))
 			if err != nil {
 				return err
 			}
+			s.delivered[sinkGroup{st.ColumnText(2), acquisition.GroupKey(st.ColumnText(0))}] = set
 			if n := len(set); n > 0 {
 				g := s.group(acquisition.GroupKey(st.ColumnText(0)))
 				g.next = max(g.next, set[n-1].To)
@@ -560,7 +563,7 @@ func (s *Store) newCopy() error {
 	if err != nil {
 		return err
 	}
-	err = c.query(`select n, body from amendment order by n`, nil, func(st *sqlite3.Stmt) error {
+	err = c.query(`select grp || '/' || version, body from amendment order by grp, version`, nil, func(st *sqlite3.Stmt) error {
 		return add("amendment", st.ColumnText(0), st.ColumnRawBlob(1))
 	})
 	if err != nil {
@@ -638,8 +641,14 @@ func (s *Store) reconcileCatalog(ctx context.Context, all []*loaded) error {
 					return err
 				}
 			}
-			if l.file.sealed && l.read {
-				if err := s.cat.putFile(l); err != nil {
+			for _, a := range l.amendments {
+				if err := s.cat.putAmendment(a); err != nil {
+					return err
+				}
+				s.amendedBy(a)
+			}
+			if l.file.sealed && l.read && l.head != nil && len(l.bad) == 0 {
+				if err := s.cat.putFile(l.file, l.head, l.chunks); err != nil {
 					return err
 				}
 			}

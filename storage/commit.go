@@ -20,8 +20,12 @@ type segment struct {
 	known   map[uint64]bool // descriptors that the file has
 }
 
-// maxFrames ends a segment, so that the index of what is not compacted stays small.
-const maxFrames = 16384
+// A segment also ends with so many frames, so that the index of what is not
+// compacted stays small, and at such an age, so that slow groups are compacted.
+const (
+	maxFrames = 16384
+	maxOpen   = int64(6 * time.Hour)
+)
 
 // heldError says that the disk takes nothing now; what was to be committed
 // waits in memory.
@@ -162,7 +166,7 @@ func (s *Store) commitPending(introduce *acquisition.Group) error {
 		return nil
 	}
 	start := s.o.Now()
-	if s.active != nil && (s.active.size >= s.o.SegmentSize || s.active.frames >= maxFrames) {
+	if a := s.active; a != nil && (a.size >= s.o.SegmentSize || a.frames >= maxFrames || start-a.created > maxOpen) {
 		s.rotate()
 	}
 	buf := s.buf[:0]
@@ -298,6 +302,10 @@ func (s *Store) rotate() {
 	s.activeFile = nil
 	s.files = append(s.files, seg.file)
 	s.mu.Unlock()
+	s.wakeCompaction()
+}
+
+func (s *Store) wakeCompaction() {
 	select {
 	case s.compact <- struct{}{}:
 	default:
@@ -340,12 +348,13 @@ func (s *Store) published(frames []located, base, start, end int64, bytes int) {
 			if json.Unmarshal(x.payload, &e) == nil {
 				s.cat.later(func(c *changes) { c.events = append(c.events, e) })
 			}
-		case kindHead, kindGroup, kindBlocks, kindOverview, kindFooter, kindNotice:
+		case kindHead, kindGroup, kindBlocks, kindOverview, kindAmendment, kindNotice:
 		}
 	}
 	for i := range frames {
 		x := &frames[i]
 		s.add(entryOf(&x.h, x.b.Group, s.active.file, base+x.off))
+		s.active.file.span(x.h.from, x.h.to)
 		s.stats.scans += uint64(x.h.scans)
 		s.stats.values += uint64(x.h.scans) * uint64(len(x.b.Group.Channels))
 		s.stats.age(x.b, end)
@@ -385,4 +394,11 @@ func (s *Store) add(e entry) {
 			st.cover = max(st.cover, e.slotTo)
 		}
 	}
+}
+
+// Rotate ends the segment that commits go to, so that [Store.Compact] takes it.
+func (s *Store) Rotate() {
+	s.acquire()
+	defer func() { <-s.writer }()
+	s.rotate()
 }

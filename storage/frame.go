@@ -32,14 +32,14 @@ const frameSync = uint32(0x0146_4e50)
 type kind uint8
 
 const (
-	kindHead     kind = 1 // JSON of head
-	kindGroup    kind = 2 // JSON of a group descriptor, compressed
-	kindEpoch    kind = 3 // JSON of an epoch, when it opens and when it closes
-	kindEvent    kind = 4 // JSON of an event
-	kindBlocks   kind = 5 // a chunk: blocks of one group and one epoch
-	kindOverview kind = 6 // overview rows of one group
-	kindFooter   kind = 7 // the index of a sealed file
-	kindNotice   kind = 8 // what could not be stored; only in the reserve
+	kindHead      kind = 1 // JSON of head
+	kindGroup     kind = 2 // JSON of a group descriptor, compressed
+	kindEpoch     kind = 3 // JSON of an epoch, when it opens and when it closes
+	kindEvent     kind = 4 // JSON of an event
+	kindBlocks    kind = 5 // a chunk: blocks of one group and one epoch
+	kindOverview  kind = 6 // overview rows of one group
+	kindAmendment kind = 7 // JSON of an amendment
+	kindNotice    kind = 8 // JSON of what could not be stored; only in the reserve
 )
 
 // header is the fixed part of a frame. All numbers are little endian.

@@ -94,7 +94,7 @@ func (s *Store) Blocks(ctx context.Context, q Query) iter.Seq2[*acquisition.Bloc
 			}
 			e := &chunks[i]
 			var blocks []acquisition.Block
-			blocks, buf = s.readChunk(e, buf)
+			blocks, buf, _ = s.readChunk(e, buf) // what is unreadable has become gaps
 			for k := range blocks {
 				b := &blocks[k]
 				if q.FromSeq > 0 && b.Seq < q.FromSeq || q.ToSeq > 0 && b.Seq >= q.ToSeq {
@@ -141,14 +141,14 @@ func (s *Store) touches(b *acquisition.Block, e *entry, blocks int, q Query) boo
 
 // readChunk reads the blocks of a chunk; what cannot be read comes back as
 // blocks with a gap.
-func (s *Store) readChunk(e *entry, buf []byte) ([]acquisition.Block, []byte) {
+func (s *Store) readChunk(e *entry, buf []byte) ([]acquisition.Block, []byte, error) {
 	payload, buf, err := readFrame(e.file, e.off, e.length, buf)
 	if err == nil {
 		h := e.header(0)
 		var blocks []acquisition.Block
 		blocks, err = decodeChunk(s.z, e.g, &h, payload)
 		if err == nil {
-			return blocks, buf
+			return blocks, buf, nil
 		}
 		err = &damagedError{file: e.file.name, off: e.off, err: err}
 	}
@@ -165,7 +165,7 @@ func (s *Store) readChunk(e *entry, buf []byte) ([]acquisition.Block, []byte) {
 	if e.slotFrom < e.slotTo {
 		blocks[0].Gaps = []acquisition.Gap{{From: e.slotFrom, To: e.slotTo, Reason: reason}}
 	}
-	return blocks, buf
+	return blocks, buf, err
 }
 
 // damagedError says that bytes of a file are not what was written.

@@ -47,15 +47,16 @@ func (s *Store) found(x Finding) {
 
 // loaded is what one file holds.
 type loaded struct {
-	file   *file
-	head   *head
-	chunks []foundChunk
-	groups []*acquisition.Group
-	epochs []acquisition.Epoch
-	events []acquisition.Event
-	bad    []damage
-	good   int64
-	read   bool // from the file itself, not from the catalog
+	file       *file
+	head       *head
+	chunks     []foundChunk
+	groups     []*acquisition.Group
+	epochs     []acquisition.Epoch
+	events     []acquisition.Event
+	amendments []Amendment
+	bad        []damage
+	good       int64
+	read       bool // from the file itself, not from the catalog
 }
 
 type foundChunk struct {
@@ -111,16 +112,20 @@ func (s *Store) recover(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		l := s.loadSealed(e)
-		if l == nil {
-			continue
+		if l := s.loadSealed(ctx, e); l != nil {
+			all = append(all, l)
 		}
-		if l.head != nil && len(l.bad) == 0 {
+	}
+	whole := map[uint64]bool{}
+	for _, l := range all {
+		whole[l.file.id] = l.head != nil && len(l.bad) == 0
+	}
+	for _, l := range all {
+		if l.head != nil && !slices.ContainsFunc(l.head.With, func(id uint64) bool { return !whole[id] }) {
 			for _, id := range l.head.Replaces {
 				replaced[id] = true
 			}
 		}
-		all = append(all, l)
 	}
 	for _, e := range raws {
 		if err := ctx.Err(); err != nil {
@@ -200,7 +205,7 @@ func (s *Store) frame(l *loaded, off int64, h *header, payload []byte) {
 		var v head
 		if json.Unmarshal(payload, &v) == nil {
 			l.head = &v
-			l.file.kept = v.Kept
+			l.file.kept, l.file.trend = v.Kept, v.Trend
 		}
 	case kindGroup:
 		text, err := s.z.DecodeAll(payload, nil)
@@ -222,7 +227,12 @@ func (s *Store) frame(l *loaded, off int64, h *header, payload []byte) {
 		l.chunks = append(l.chunks, foundChunk{*h, off})
 	case kindOverview:
 		l.file.rows = append(l.file.rows, overviewEntry{group: h.group, off: off, length: h.length, from: h.from, to: h.to, seq: h.seq, blocks: h.blocks})
-	case kindFooter, kindNotice:
+	case kindAmendment:
+		var v Amendment
+		if json.Unmarshal(payload, &v) == nil {
+			l.amendments = append(l.amendments, v)
+		}
+	case kindNotice:
 	}
 }
 
@@ -269,14 +279,7 @@ func (s *Store) index(all []*loaded) error {
 	for _, l := range all {
 		if l.head != nil {
 			for _, r := range l.head.Groups {
-				st := s.group(r.Key)
-				st.next = max(st.next, r.Next)
-				if r.LastTime > st.lastTime {
-					st.lastTime, st.lastSlot = r.LastTime, r.LastSlot
-				}
-				for _, d := range r.Dropped {
-					st.dropped.Add(d)
-				}
+				s.place(r)
 			}
 		}
 		for _, e := range l.epochs {
@@ -533,4 +536,16 @@ func (f *file) span(from, to int64) {
 		f.first = from
 	}
 	f.last = max(f.last, to)
+}
+
+// place takes over what was known of a group when a file began or was dropped.
+func (s *Store) place(r groupRecord) {
+	st := s.group(r.Key)
+	st.next = max(st.next, r.Next)
+	if r.LastTime > st.lastTime {
+		st.lastTime, st.lastSlot = r.LastTime, r.LastSlot
+	}
+	for _, d := range r.Dropped {
+		st.dropped.Add(d)
+	}
 }

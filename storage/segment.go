@@ -48,7 +48,9 @@ type head struct {
 	Created  int64         `json:"created"` // Unix ns
 	Boot     string        `json:"boot,omitempty"`
 	Replaces []uint64      `json:"replaces,omitempty"` // raw files that a sealed one stands for
+	With     []uint64      `json:"with,omitempty"`     // sealed files that do so together
 	Kept     bool          `json:"kept,omitempty"`     // holds samples of recordings
+	Trend    bool          `json:"trend,omitempty"`    // holds overview rows only
 	Groups   []groupRecord `json:"groups,omitempty"`   // what was known of each group when the file began
 }
 

@@ -317,3 +317,10 @@ func TestF077SecondProcess(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+func cancelled(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
+	return ctx, stop
+}
