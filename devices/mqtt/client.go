@@ -342,6 +342,12 @@ func (c *Client) Receive(ctx context.Context, deliver func(*acquisition.Delivery
 		if err := c.hand(ctx, s, deliver); err != nil {
 			return err
 		}
+		if err := c.resume(ctx, s, looked); err != nil {
+			return err
+		}
+		if s.pending != 0 {
+			wake = min(wake, s.pending)
+		}
 		d := time.Hour
 		if wake != math.MaxInt64 {
 			d = min(d, max(0, time.Duration(wake-c.o.Now())))

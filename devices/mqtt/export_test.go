@@ -11,9 +11,21 @@ import (
 
 // Harness places messages without a broker, in the caller's time.
 type Harness struct {
-	C      *Client
-	s      *session
-	before []*acquisition.Delivery
+	C       *Client
+	s       *session
+	before  []*acquisition.Delivery
+	flights []*inflight
+}
+
+// Unacked returns how many messages are not acknowledged, or more than once.
+func (h *Harness) Unacked() int {
+	n := 0
+	for _, f := range h.flights {
+		if f.left.Load() != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // NewHarness returns a client that is fed by hand.
@@ -49,6 +61,7 @@ func (h *Harness) Feed(m Fed) []*acquisition.Delivery {
 	if m.ID != 0 {
 		in.flight = &inflight{s: h.s}
 		in.flight.left.Store(1)
+		h.flights = append(h.flights, in.flight)
 	}
 	h.C.process(h.s, in)
 	h.C.tick(m.Arrival)

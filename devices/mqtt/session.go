@@ -23,7 +23,8 @@ const (
 	handshakeLimit = 5 * time.Second
 	writeLimit     = 5 * time.Second
 	quiesce        = 500 * time.Millisecond
-	queueBytes     = 32 << 20         // of payloads that may wait for the decoder
+	queueBytes     = 32 << 20 // of payloads that may wait for the decoder
+	resubscribe    = 250 * time.Millisecond
 	pingPatience   = 10 * time.Minute // the guard's deadline finds a dead connection sooner
 )
 
@@ -72,7 +73,8 @@ type session struct {
 	now     func() int64
 	limit   int // messages in the queue
 	began   int64
-	present bool // the broker knew the session
+	present bool  // the broker knew the session
+	pending int64 // when to subscribe again, 0: all is subscribed
 
 	mu       sync.Mutex
 	queue    []message
@@ -289,11 +291,39 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 	}
 	s.began = c.o.Now()
 	s.acker.Go(s.acknowledge)
-	if err := c.subscribe(ctx, s); err != nil {
+	err := c.subscribe(ctx, s)
+	var refused *RefusedError
+	if errors.As(err, &refused) && s.present {
+		// The session has its subscriptions, so messages come. A broker that
+		// takes the packet id of the request for one of its own messages
+		// refuses it until these are acknowledged.
+		s.pending, err = s.began+int64(resubscribe), nil
+	}
+	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("subscribe at %s: %w", broker, err)
 	}
 	return s, nil
+}
+
+// resume subscribes again where the broker would not do it with messages
+// under way. It returns when to look again.
+func (c *Client) resume(ctx context.Context, s *session, now int64) error {
+	if s.pending == 0 || now < s.pending {
+		return nil
+	}
+	idle := s.unacked() == 0
+	err := c.subscribe(ctx, s)
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		s.pending = 0
+	case errors.As(err, &refused) && !idle:
+		s.pending = now + int64(resubscribe)
+	default:
+		return fmt.Errorf("bus %s: subscribe at %s: %w", c.o.Name, brokerOf(c.address, c.tls != nil), err)
+	}
+	return nil
 }
 
 // deadAfter returns how long a connection may be still: 1.5 times the

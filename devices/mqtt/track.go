@@ -103,7 +103,6 @@ type track struct {
 
 	started  bool
 	next     uint64 // first slot without an account
-	origin   uint64 // first slot of the epoch
 	number   uint64 // of the last message placed, with the wraps counted
 	newEpoch bool
 	held     []*burst
@@ -166,7 +165,7 @@ func (t *track) resume(slot uint64, last int64) {
 	if t.started || t.o.Sequence.Clock {
 		return
 	}
-	t.started, t.next, t.origin = true, slot+1, slot+1
+	t.started, t.next = true, slot+1
 	t.number = slot / t.samples
 	t.arrival, t.since = last, last
 	if t.absolute() {
@@ -338,7 +337,7 @@ func (t *track) sequenced(b *burst, now int64) {
 	}
 	switch {
 	case !t.started:
-		t.begin(b.slot)
+		t.begin(b)
 		t.emit(b)
 	case b.slot > t.next:
 		if t.implausible(b) {
@@ -404,8 +403,13 @@ func byClock(t int64, step float64) uint64 {
 	return uint64(max(0, int64(math.Floor(float64(t)/step+1e-3))))
 }
 
-func (t *track) begin(slot uint64) {
-	t.started, t.next, t.origin = true, slot, slot
+// begin starts an account with a burst. The first to arrive need not be the
+// first that was sent: what is right before it may still come, late.
+func (t *track) begin(b *burst) {
+	t.started, t.next = true, b.slot
+	if before := min(b.slot, uint64(max(t.o.Order, 0))*t.span(b)); before > 0 {
+		t.gaps = append(t.gaps, acquisition.Gap{From: b.slot - before, To: b.slot, Reason: acquisition.ReasonSeqGap})
+	}
 }
 
 // implausible reports whether numbers jump further than time allows: then the
@@ -449,7 +453,7 @@ func (t *track) restart(b *burst) {
 	if t.o.Sequence.Clock {
 		b.slot = byClock(b.time, t.rate.nominal)
 	}
-	t.begin(b.slot)
+	t.begin(b)
 	t.emit(b)
 }
 
@@ -546,8 +550,6 @@ func (t *track) old(b *burst) {
 		t.conflict(b)
 	case t.missing(b) && (timed || b.dup || t.next-b.slot <= jumpMessages*t.samples):
 		t.late(b)
-	case b.slot < t.origin && !far:
-		t.late(b)
 	case timed || b.dup:
 		t.repeat(b)
 	default:
@@ -627,7 +629,7 @@ func (t *track) late(b *burst) {
 	reserve(d, b.rows)
 	for i := range b.rows {
 		slot := b.slotAt(i)
-		if slot >= t.origin && !t.fill(slot) {
+		if !t.fill(slot) {
 			continue
 		}
 		s := scan(d)
@@ -839,9 +841,7 @@ func (t *track) counted(b *burst) {
 		t.acknowledge(b)
 		return
 	}
-	if !t.started {
-		t.begin(0)
-	}
+	t.started = true
 	switch {
 	case b.historical:
 		t.past(b)
