@@ -51,6 +51,7 @@ type Client struct {
 	link     *session
 	full     bool // the limit of topics was reached
 	strayed  map[string]bool
+	topics   map[string]*Topic
 
 	began     bool // there was a session before: a new one is a loss
 	quick     int  // connections that ended soon, in a row
@@ -79,7 +80,7 @@ type refusal struct {
 // the group and what to write instead.
 func New(o Options) (*Client, error) {
 	o = defaults(o)
-	c := &Client{o: o, routes: map[string][]route{}, strayed: map[string]bool{}}
+	c := &Client{o: o, routes: map[string][]route{}, strayed: map[string]bool{}, topics: map[string]*Topic{}}
 	u, err := url.Parse(o.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("bus %s: endpoint: %w", o.Name, err)
@@ -514,6 +515,7 @@ func (c *Client) process(s *session, m message) {
 			m.flight.done()
 		}
 	}()
+	c.see(&m)
 	routes := c.route(m.topic)
 	if len(routes) == 0 {
 		return
