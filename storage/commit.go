@@ -363,10 +363,15 @@ func (s *Store) published(frames []located, base, start, end int64, bytes int) {
 	s.stats.commit(end-start, bytes)
 	if s.trouble.err != nil {
 		s.log.Info("store takes samples again", slog.Duration("held", time.Duration(end-s.trouble.since)), slog.Int("attempts", s.trouble.tries))
+		s.events = append(s.events, acquisition.Event{
+			Time: s.trouble.since, Code: "store_held",
+			Detail: "the disk took nothing for " + time.Duration(end-s.trouble.since).Round(time.Millisecond).String() + ": " + s.trouble.err.Error(),
+		})
 		s.trouble, s.held = trouble{}, nil
 		s.share()
 	}
 	s.mu.Unlock()
+	s.clearReserve()
 	blocks := s.pending
 	s.pending, s.extra = nil, s.extra[:0]
 	for _, b := range blocks {

@@ -111,6 +111,9 @@ func (h *header) get(p []byte) bool {
 	return h.length <= maxPayload && p[18] <= formatVersion
 }
 
+// whole reports whether a payload is what was written.
+func (h *header) whole(p []byte) bool { return crc32.Checksum(p, castagnoli()) == h.payload }
+
 // appendFrame adds a frame whose payload is built in place by fill.
 func appendFrame(dst []byte, h header, fill func([]byte) ([]byte, error)) ([]byte, error) {
 	at := len(dst)

@@ -150,7 +150,12 @@ func (s *Store) recover(ctx context.Context) error {
 	if err := s.reconcileCatalog(ctx, all); err != nil {
 		return err
 	}
-	return s.repair()
+	note := s.readReserve(names)
+	if note != nil {
+		s.noticed = note.At // until the gaps are in a segment
+	}
+	s.makeReserve(names)
+	return s.repair(note)
 }
 
 // load reads a whole file. It returns nil for what is not ours or not readable.
@@ -342,7 +347,7 @@ func (s *Store) index(all []*loaded) error {
 
 // repair writes what the record lacks: gaps for lost numbers, the end of epochs
 // that a crash left open.
-func (s *Store) repair() error {
+func (s *Store) repair(full *notice) error {
 	s.report.Clean = true
 	now := s.o.Now()
 	for _, key := range s.keys {
@@ -360,6 +365,14 @@ func (s *Store) repair() error {
 			s.report.Clean = false
 			e.Closed = max(now, e.Opened)
 			e.Next = max(e.First, st.covered(e.ID))
+			if to := full.of(key, e.ID); to > e.Next {
+				s.pending = append(s.pending, &acquisition.Block{
+					Group: s.versionOf(st, e.Version), Seq: st.next, Epoch: e.ID,
+					Gaps: []acquisition.Gap{{From: e.Next, To: to, Reason: full.Reason}},
+				})
+				st.next++
+				e.Next = to
+			}
 			e.End = acquisition.ReasonPower
 			if e.Boot == s.o.BootID {
 				e.End = acquisition.ReasonProcess
@@ -370,7 +383,6 @@ func (s *Store) repair() error {
 			}
 		}
 	}
-	s.spend()
 	if len(s.pending) == 0 && len(s.extra) == 0 {
 		return nil
 	}
@@ -384,6 +396,16 @@ func (s *Store) repair() error {
 		}
 	}
 	return err
+}
+
+// versionOf returns a version of a group, the newest if it is not known.
+func (*Store) versionOf(st *groupState, version uint32) *acquisition.Group {
+	for _, v := range st.versions {
+		if v.Version == version {
+			return v
+		}
+	}
+	return st.current
 }
 
 // covered returns the first slot of an epoch without an account.

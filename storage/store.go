@@ -60,16 +60,18 @@ type Store struct {
 
 	// writer is held by whoever writes segments. It is a channel and no mutex,
 	// because it is held while a disk is waited for.
-	writer  chan struct{}
-	hurry   chan struct{}
-	enc     encoder
-	buf     []byte
-	active  *segment
-	nextID  uint64
-	pending []*acquisition.Block // taken and numbered, not yet durable
-	extra   []note               // epochs and events, not yet durable
-	trouble trouble
-	located []located
+	writer     chan struct{}
+	hurry      chan struct{}
+	enc        encoder
+	buf        []byte
+	active     *segment
+	nextID     uint64
+	pending    []*acquisition.Block // taken and numbered, not yet durable
+	extra      []note               // epochs and events, not yet durable
+	trouble    trouble
+	noticed    int64 // when the reserve was written last, 0: it is empty
+	noticeTurn int
+	located    []located
 
 	compact chan struct{} // there may be work for the compaction
 	tidy    chan struct{} // held by whoever compacts or drops
@@ -90,8 +92,9 @@ type Store struct {
 	stats       counters
 	recorded    map[string]acquisition.Recording
 	delivered   map[sinkGroup]SeqSet // as last stored
-	rebuilt     bool                 // the catalog is new
-	held        error                // why the disk takes nothing
+	damaged     map[place]bool
+	rebuilt     bool  // the catalog is new
+	held        error // why the disk takes nothing
 	activeFile  *file
 	started     int64
 }
@@ -189,7 +192,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		tidy:   make(chan struct{}, 1),
 		groups: map[acquisition.GroupKey]*groupState{}, descriptors: map[uint64]*acquisition.Group{},
 		ids: map[*acquisition.Group]uint64{}, nextID: 1, started: o.Now(),
-		recorded: map[string]acquisition.Recording{}, delivered: map[sinkGroup]SeqSet{},
+		damaged: map[place]bool{}, recorded: map[string]acquisition.Recording{}, delivered: map[sinkGroup]SeqSet{},
 	}
 	var err error
 	if s.fs == nil {
@@ -506,16 +509,7 @@ func (s *Store) hole(st *groupState, before, after *acquisition.Epoch) *acquisit
 	if from >= to || from == 0 {
 		return nil
 	}
-	var g *acquisition.Group
-	for _, v := range st.versions {
-		if v.Version == before.Version {
-			g = v
-		}
-	}
-	if g == nil {
-		g = st.current
-	}
-	return &acquisition.Block{Group: g, Epoch: before.ID, Gaps: []acquisition.Gap{{From: from, To: to, Reason: before.End}}}
+	return &acquisition.Block{Group: s.versionOf(st, before.Version), Epoch: before.ID, Gaps: []acquisition.Gap{{From: from, To: to, Reason: before.End}}}
 }
 
 // version returns the group with its version set.
