@@ -76,7 +76,10 @@ func mosquitto(t *testing.T, lines ...string) *testBroker {
 	_ = l.Close()
 	_, port, _ := net.SplitHostPort(addr)
 	dir := t.TempDir()
-	conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\n"
+	conf := "listener " + port + " 127.0.0.1\n"
+	if !slices.Contains(lines, "allow_anonymous false") {
+		conf += "allow_anonymous true\n"
+	}
 	for _, line := range lines {
 		conf += line + "\n"
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -395,7 +394,8 @@ func (c *Client) parted(ctx context.Context, s *session, deliver func(*acquisiti
 	if err := c.hand(ctx, s, deliver); err != nil {
 		return err
 	}
-	if errors.Is(why, io.EOF) && c.o.Now()-s.began < quickEnd {
+	var closed *endedError
+	if errors.As(why, &closed) && c.o.Now()-s.began < quickEnd {
 		c.quick++
 	} else {
 		c.quick = 0
@@ -412,9 +412,6 @@ func (c *Client) parted(ctx context.Context, s *session, deliver func(*acquisiti
 	}
 	c.stats.Takeover = taken
 	c.mu.Unlock()
-	if errors.Is(why, io.EOF) {
-		why = errors.New("the broker closed the connection")
-	}
 	if taken {
 		return fmt.Errorf("bus %s: %s", c.o.Name, c.takeover())
 	}

@@ -14,16 +14,37 @@ import (
 
 // Packet types that a server sends (MQTT 3.1.1, section 2.2.1).
 const (
-	typeConnack  = 2
-	typePublish  = 3
-	typePuback   = 4
-	typePubrec   = 5
-	typePubrel   = 6
-	typePubcomp  = 7
-	typeSuback   = 9
-	typeUnsuback = 11
-	typePingresp = 13
+	typeConnack    = 2
+	typePublish    = 3
+	typePuback     = 4
+	typePubrec     = 5
+	typePubrel     = 6
+	typePubcomp    = 7
+	typeSuback     = 9
+	typeUnsuback   = 11
+	typePingresp   = 13
+	typeDisconnect = 14 // servers of MQTT 5 send it, and some to older clients too
 )
+
+// takenOver is the reason code of a session that another client took over
+// (MQTT 5, section 3.14.2.1).
+const takenOver = 0x8e
+
+// endedError is a connection that the broker ended.
+type endedError struct {
+	reason byte // MQTT 5 reason code, 0: none was given
+}
+
+// Error says how.
+func (e *endedError) Error() string {
+	switch e.reason {
+	case 0:
+		return "the broker closed the connection"
+	case takenOver:
+		return "the broker closed the connection because another client uses the client id (reason 0x8E)"
+	}
+	return fmt.Sprintf("the broker closed the connection (reason 0x%02X)", e.reason)
+}
 
 // guardBuffer is read from the network at a time.
 const guardBuffer = 32 << 10
@@ -71,6 +92,9 @@ func (p *patient) Read(b []byte) (int, error) {
 		return 0, err //nolint:wrapcheck // a reader's error
 	}
 	n, err := p.Conn.Read(b)
+	if errors.Is(err, io.EOF) {
+		return n, &endedError{}
+	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		err = fmt.Errorf("nothing came from the broker for %s; the connection is dead", idle)
@@ -166,8 +190,9 @@ func (g *guard) next() error {
 }
 
 func cut(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+	var ended *endedError
+	if errors.Is(err, io.EOF) || errors.As(err, &ended) {
+		return fmt.Errorf("in the middle of a packet: %w", io.ErrUnexpectedEOF)
 	}
 	return err
 }
@@ -222,6 +247,14 @@ func (g *guard) look(first byte, size int) (pass bool, err error) {
 			return false, fmt.Errorf("the broker answers a subscription with %d bytes; the stream is damaged", size)
 		}
 		return true, nil
+	case typeDisconnect:
+		ended := &endedError{}
+		if size > 0 {
+			if b, err := g.r.Peek(1); err == nil {
+				ended.reason = b[0]
+			}
+		}
+		return false, ended
 	default:
 		return false, fmt.Errorf("the broker sends a packet of type %d, which only clients send; the stream is damaged", first>>4)
 	}

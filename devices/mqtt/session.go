@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -277,7 +276,7 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 		switch {
 		case dialed != nil:
 			err = dialed
-		case s.guard != nil && s.guard.why() != nil && !errors.Is(s.guard.why(), io.EOF):
+		case s.guard != nil && s.guard.why() != nil:
 			err = s.guard.why()
 		}
 		if ctx.Err() != nil {
@@ -366,11 +365,12 @@ func (c *Client) explain(err error) error {
 	var invalid x509.CertificateInvalidError
 	var host x509.HostnameError
 	var record tls.RecordHeaderError
+	var ended *endedError
 	switch {
 	case errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword):
 		return &RefusedError{fmt.Sprintf("the broker refuses user %q: wrong user name or password", c.o.Username), "correct the credentials in the environment or the secret file"}
 	case errors.Is(err, packets.ErrorRefusedNotAuthorised):
-		return &RefusedError{fmt.Sprintf("the broker does not let user %q with client id %q in", c.o.Username, c.o.ClientID), "give it the right to connect at the broker, or state user name and password"}
+		return &RefusedError{fmt.Sprintf("the broker does not let user %q with client id %q in: wrong user name or password, or no right to connect", c.o.Username, c.o.ClientID), "correct the credentials in the environment or the secret file, or the broker's access list"}
 	case errors.Is(err, packets.ErrorRefusedIDRejected):
 		return &RefusedError{fmt.Sprintf("the broker refuses the client id %q", c.o.ClientID), "choose a client_id that the broker allows"}
 	case errors.Is(err, packets.ErrorRefusedBadProtocolVersion):
@@ -385,7 +385,7 @@ func (c *Client) explain(err error) error {
 		return &RefusedError{"the certificate of the broker is for another host: " + host.Error(), "use the name in the certificate as endpoint"}
 	case errors.As(err, &record):
 		return errors.New("the port does not speak TLS; write mqtt:// in the endpoint, or the TLS port")
-	case errors.Is(err, io.EOF):
+	case errors.As(err, &ended):
 		return errors.New("the broker closed the connection before it answered; it may want TLS (mqtts://), or refuse this client")
 	case strings.Contains(err.Error(), "tls: "):
 		return &RefusedError{err.Error(), "the broker probably wants a client certificate: state cert and key in the rig file"}
