@@ -145,9 +145,11 @@ func newTrack(o *GroupOptions, g *acquisition.Group, out *outbox) *track {
 
 // take returns an empty burst.
 func (t *track) take() *burst {
-	b := &burst{}
+	var b *burst
 	if n := len(t.free); n > 0 {
 		b, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		b = &burst{}
 	}
 	b.reset(len(t.columns))
 	return b
