@@ -33,6 +33,7 @@ type service struct {
 	rigs       map[string]*rig
 	forwarders map[string]*forwarding // by name of the destination
 	offers     []func([]*acquisition.Block)
+	shown      func(acquisition.Event) // who looks at events as they happen
 
 	running sync.WaitGroup
 	failed  chan error
@@ -94,7 +95,7 @@ func openService(ctx context.Context, o serviceOptions) (*service, error) {
 		return nil, storeError(o.Dir, err)
 	}
 	s.store = store
-	s.watch = &clockWatch{clock: s.clock, kernel: kernelClock, asleep: asleep, event: store.AddEvent, logger: o.Logger}
+	s.watch = &clockWatch{clock: s.clock, kernel: kernelClock, asleep: asleep, event: s.event, logger: o.Logger}
 	return s, nil
 }
 
@@ -117,6 +118,17 @@ func (s *service) offer(blocks []*acquisition.Block) {
 	s.mu.Unlock()
 	for _, f := range offers {
 		f(blocks)
+	}
+}
+
+// event puts an event into the record and shows it.
+func (s *service) event(e acquisition.Event) {
+	s.store.AddEvent(e)
+	s.mu.Lock()
+	show := s.shown
+	s.mu.Unlock()
+	if show != nil {
+		show(e)
 	}
 }
 
@@ -335,7 +347,7 @@ func (s *service) build(ctx context.Context, r *rig, loans map[string]*acquisiti
 		}
 		o.Logger, o.Now = s.log, s.clock.Now
 		o.Quarantine = func(topic string, payload []byte, why string) {
-			s.store.AddEvent(acquisition.Event{
+			s.event(acquisition.Event{
 				Time: s.clock.Now(), Rig: f.Name, Code: "quarantine",
 				Detail: fmt.Sprintf("topic %s: %s; payload of %d bytes: %.200q", topic, why, len(payload), payload),
 			})
@@ -383,7 +395,7 @@ func (s *service) collector(r *rig, b *bus, groups []*acquisition.Group, loans m
 		return nil
 	}
 	o := acquisition.CollectorOptions{
-		Rig: r.file.Name, Bus: b.name, Groups: groups, Store: s.store, Clock: s.clock, Logger: s.log, Event: s.store.AddEvent,
+		Rig: r.file.Name, Bus: b.name, Groups: groups, Store: s.store, Clock: s.clock, Logger: s.log, Event: s.event,
 	}
 	if b.modbus != nil {
 		o.Poller = b.modbus
