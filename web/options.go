@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"pneudaq/acquisition"
@@ -140,8 +142,8 @@ func (o *Options) check() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Zone == "" {
-		o.Zone = time.Now().Location().String()
+	if o.Zone == "" || o.Zone == "Local" {
+		o.Zone = zone()
 	}
 	o.Hosts = slices.Clone(o.Hosts)
 	return nil
@@ -157,4 +159,20 @@ func loopback(host string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
+}
+
+// zone returns the name of this machine's time zone as browsers know it, else
+// its offset now.
+func zone() string {
+	if name := os.Getenv("TZ"); name != "" {
+		if l, err := time.LoadLocation(strings.TrimPrefix(name, ":")); err == nil && l.String() != "Local" {
+			return l.String()
+		}
+	}
+	if target, err := os.Readlink("/etc/localtime"); err == nil {
+		if _, name, ok := strings.Cut(target, "zoneinfo/"); ok {
+			return name
+		}
+	}
+	return time.Now().Format("-07:00")
 }

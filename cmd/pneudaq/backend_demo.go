@@ -28,6 +28,9 @@ func faultTexts() []faultText {
 		{"mute", "Silence unit", "使从站无应答"},
 		{"freeze", "Freeze sensor", "冻结传感器"},
 		{"leak", "Leak in the test item", "样品泄漏"},
+		{"throttle_shut", "Throttle shut", "节流阀关死"},
+		{"sticking_spool", "Spool sticks", "阀芯卡滞"},
+		{"compressor_off", "Compressor off", "空压机停机"},
 	}
 }
 

@@ -109,7 +109,11 @@ func (r *remote) Recordings(ctx context.Context, q web.RecordingQuery) (all []we
 	if q.Limit > 0 {
 		v.Set("limit", strconv.Itoa(q.Limit))
 	}
-	return all, r.do(ctx, http.MethodGet, "/api/v1/recordings?"+v.Encode(), nil, &all)
+	var page struct {
+		Recordings []web.Recording `json:"recordings"`
+	}
+	err = r.do(ctx, http.MethodGet, "/api/v1/recordings?"+v.Encode(), nil, &page)
+	return page.Recordings, err
 }
 
 // Recording describes one recording.
