@@ -41,6 +41,26 @@ const (
 	CodeNotReady       Code = "PD2501"
 )
 
+// The codes of what may be the matter with a running service; see [State].
+const (
+	CodeBusDown         Code = "PD3101"
+	CodeGroupWaits      Code = "PD3102"
+	CodeUnitAway        Code = "PD3103"
+	CodeRequestsRest    Code = "PD3104"
+	CodeOverrun         Code = "PD3105"
+	CodeTakeover        Code = "PD3106"
+	CodeSinkRetries     Code = "PD3201"
+	CodeSinkHolds       Code = "PD3202"
+	CodeSinkRefused     Code = "PD3203"
+	CodeStoreHeld       Code = "PD3301"
+	CodeStoreFull       Code = "PD3302"
+	CodeStoreMount      Code = "PD3303"
+	CodeStoreRepaired   Code = "PD3304"
+	CodeClockUnsure     Code = "PD3401"
+	CodeClockApart      Code = "PD3402"
+	CodeCalibrationOver Code = "PD3501"
+)
+
 // message is one entry of the catalogue. {0}, {1} ... are replaced.
 type message struct {
 	code   Code
@@ -196,8 +216,101 @@ func messages() []message {
 	}
 }
 
+// states are the problems of a running service. Status 0: they are no answers.
+func states() []message {
+	return []message{
+		{
+			CodeBusDown, 0,
+			[2]string{"Bus is down", "总线中断"},
+			[2]string{"bus {0} is down: {1}", "总线 {0} 中断：{1}"},
+			[2]string{"check power, cabling and address; it is connected again by itself as soon as it answers", "请检查电源、接线和地址；一旦有应答将自动恢复连接"},
+		}, {
+			CodeGroupWaits, 0,
+			[2]string{"Group does not run", "采集组未运行"},
+			[2]string{"group {0} does not run: {1}", "采集组 {0} 未运行：{1}"},
+			[2]string{"see what it waits for; it starts by itself", "请查看其等待的原因；条件满足后将自动开始"},
+		}, {
+			CodeUnitAway, 0,
+			[2]string{"Unit does not answer", "从站无应答"},
+			[2]string{"unit {0} ({1}) does not answer and is asked less often", "从站 {0}（{1}）无应答，已降低询问频率"},
+			[2]string{"check its power and cable; readings return by themselves", "请检查其电源和线缆；读数将自动恢复"},
+		}, {
+			CodeRequestsRest, 0,
+			[2]string{"Device refuses requests", "设备拒绝请求"},
+			[2]string{"{1} refuses {0} requests of the plan", "{1} 拒绝了计划中的 {0} 个请求"},
+			[2]string{"compare addresses and quantities in the rig file with the device's manual", "请将台架文件中的地址和数量与设备手册核对"},
+		}, {
+			CodeOverrun, 0,
+			[2]string{"Bus is too slow", "总线过慢"},
+			[2]string{"group {0} missed {1} of {2} slots because the bus was busy", "采集组 {0} 因总线繁忙错过了 {2} 个时刻中的 {1} 个"},
+			[2]string{"give the group a longer period or take channels away", "请延长采集周期或减少通道"},
+		}, {
+			CodeTakeover, 0,
+			[2]string{"Client id is used twice", "客户端标识重复"},
+			[2]string{"another client seems to use the client id of bus {0}", "似乎有另一客户端使用总线 {0} 的客户端标识"},
+			[2]string{"give each gateway a client_id of its own in its rig file", "请在台架文件中为每个网关设置各自的 client_id"},
+		}, {
+			CodeSinkRetries, 0,
+			[2]string{"Database takes nothing", "数据库无法写入"},
+			[2]string{"{0} takes nothing now: {1}; {2} scans wait here, nothing is lost", "{0} 目前无法写入：{1}；{2} 次扫描在本机等待，不会丢失"},
+			[2]string{"nothing, if it is expected back; it is tried again for ever", "若预计会恢复则无需操作；将一直重试"},
+		}, {
+			CodeSinkHolds, 0,
+			[2]string{"Database refuses", "数据库拒绝写入"},
+			[2]string{"{0} refuses everything: {1}; {2} scans wait here, nothing is lost", "{0} 拒绝所有写入：{1}；{2} 次扫描在本机等待，不会丢失"},
+			[2]string{"{3}", "{3}"},
+		}, {
+			CodeSinkRefused, 0,
+			[2]string{"Lines were set aside", "部分数据被搁置"},
+			[2]string{"{0} refused {1} scans for good; they are stored here and were set aside", "{0} 永久拒绝了 {1} 次扫描；它们已存储在本机并被搁置"},
+			[2]string{"look at the reason in the reconcile report; often a field has another type there", "请在对账报告中查看原因；常见原因是数据库中字段类型不同"},
+		}, {
+			CodeStoreHeld, 0,
+			[2]string{"Store cannot write", "存储无法写入"},
+			[2]string{"the store cannot write: {0}", "存储无法写入：{0}"},
+			[2]string{"make room on the disk or check it; readings wait in memory, then become gaps", "请释放磁盘空间或检查磁盘；读数先在内存中等待，随后将成为缺失"},
+		}, {
+			CodeStoreFull, 0,
+			[2]string{"Disk will be full", "磁盘即将写满"},
+			[2]string{"the disk of the store is full in {0} days at the present rate", "按目前速度，存储磁盘将在 {0} 天后写满"},
+			[2]string{"make room, or state days and size of the store in the rig file", "请释放空间，或在台架文件中设置存储天数和大小"},
+		}, {
+			CodeStoreMount, 0,
+			[2]string{"Disk is not safe", "磁盘不安全"},
+			[2]string{"the store lies on {0}, which may lose what was committed when power fails", "存储位于 {0}，断电时可能丢失已提交的数据"},
+			[2]string{"put the data directory on a local disk", "请将数据目录放在本地磁盘上"},
+		}, {
+			CodeStoreRepaired, 0,
+			[2]string{"Store was repaired", "存储已修复"},
+			[2]string{"the store was not as it was left: {0}", "存储与上次关闭时不一致：{0}"},
+			[2]string{"nothing; what is missing is in the ledger with its reason", "无需操作；缺失部分及其原因已记入账目"},
+		}, {
+			CodeClockUnsure, 0,
+			[2]string{"Clock is not synchronised", "时钟未同步"},
+			[2]string{"the clock of this machine is not synchronised", "本机时钟未同步"},
+			[2]string{"start a time service (chrony or systemd-timesyncd); methods that compare clocks are refused until then", "请启动时间服务（chrony 或 systemd-timesyncd）；在此之前将拒绝需要比较时钟的方法"},
+		}, {
+			CodeClockApart, 0,
+			[2]string{"Clock was changed", "时钟被更改"},
+			[2]string{"the wall clock is {0} s away from the service's time", "系统时钟与服务时间相差 {0} 秒"},
+			[2]string{"restart the service when nothing is recorded; until then readings keep the service's own time", "请在没有记录时重启服务；在此之前读数沿用服务自身的时间"},
+		}, {
+			CodeCalibrationOver, 0,
+			[2]string{"Calibration has expired", "校准已过期"},
+			[2]string{"the calibration of channel {0} was due on {1}", "通道 {0} 的校准已于 {1} 到期"},
+			[2]string{"have the instrument calibrated and enter the certificate; results are indicative until then", "请校准仪器并录入证书；在此之前结果仅供参考"},
+		},
+	}
+}
+
+// State describes a problem of a running service in a language.
+func State(l Language, severity string, code Code, args ...string) ProblemDocument {
+	m, i := lookup(code), index(l)
+	return ProblemDocument{Code: string(code), Severity: severity, What: expand(m.detail[i], args), Do: expand(m.do[i], args)}
+}
+
 func lookup(code Code) message {
-	all := messages()
+	all := append(messages(), states()...)
 	for i := range all {
 		if all[i].code == code {
 			return all[i]
@@ -210,7 +323,7 @@ func lookup(code Code) message {
 // for the documentation.
 func Codes(l Language) map[Code][2]string {
 	list := map[Code][2]string{}
-	for _, m := range messages() {
+	for _, m := range append(messages(), states()...) {
 		list[m.code] = [2]string{m.title[index(l)], m.do[index(l)]}
 	}
 	return list
