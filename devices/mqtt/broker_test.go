@@ -133,7 +133,6 @@ type keeper struct {
 
 	mu     sync.Mutex
 	open   *acquisition.Open
-	blocks []*acquisition.Block
 	seen   map[uint64]int // slots, committed
 	late   int
 	gaps   []acquisition.Gap
@@ -206,7 +205,7 @@ func (k *keeper) commit() {
 	if len(taken) == 0 {
 		return
 	}
-	time.Sleep(k.sync) //nolint:forbidigo // a sync takes its time
+	time.Sleep(k.sync) // a sync takes its time
 	k.mu.Lock()
 	for _, b := range taken {
 		for i, s := range b.Slots {
@@ -292,7 +291,7 @@ func (s *service) wait(t *testing.T, limit time.Duration, what string, done func
 			defer s.mu.Unlock()
 			t.Fatalf("%s: not within %s; statistics %+v; %d errors, the last %v", what, limit, s.c.Stats(), len(s.errs), s.errs[max(0, len(s.errs)-3):])
 		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // it waits for a broker
+		time.Sleep(5 * time.Millisecond) // it waits for a broker
 	}
 }
 
@@ -314,7 +313,7 @@ func newDevice(t *testing.T, url, id string) *device {
 	return &device{c: c}
 }
 
-func (d *device) publish(qos byte) paho.Token {
+func (d *device) publish(qos byte) paho.Token { //nolint:ireturn // the library's
 	seq := d.next
 	d.next++
 	return d.c.Publish("rig/a", qos, false, fmt.Appendf(nil, `{"seq":%d,"v":%d.5}`, seq, seq))
@@ -327,7 +326,7 @@ func (d *device) send(t *testing.T, n int, rate float64) {
 	began := time.Now()
 	for i := range n {
 		if wait := time.Until(began.Add(time.Duration(float64(i) / rate * 1e9))); wait > time.Millisecond {
-			time.Sleep(wait) //nolint:forbidigo // the pace of a device
+			time.Sleep(wait) // the pace of a device
 		}
 		tokens = append(tokens, d.publish(1))
 	}
@@ -391,6 +390,7 @@ func (k *keeper) whole(t *testing.T, n uint64) {
 func TestFourThousandMessagesASecond(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, b *testBroker) {
+		t.Helper()
 		seconds := 10
 		switch {
 		case *long:
@@ -425,6 +425,7 @@ func TestFourThousandMessagesASecond(t *testing.T) {
 func TestF045ResumeAfterKill(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, b *testBroker) {
+		t.Helper()
 		k := newKeeper(20*time.Millisecond, time.Millisecond)
 		s := serve(t, busOf(b.url, nil), k)
 		s.wait(t, 10*time.Second, "connect", func() bool { return s.ups.Load() == 1 })
@@ -452,7 +453,7 @@ func TestF045ResumeAfterKill(t *testing.T) {
 			d.send(t, 50, 2000) // while it is away
 			total += 50
 			if b.shuffle {
-				time.Sleep(50 * time.Millisecond) //nolint:forbidigo // it answers a device before it has passed the message on
+				time.Sleep(50 * time.Millisecond) // it answers a device before it has passed the message on
 			}
 			s = serve(t, busOf(b.url, nil), k)
 			if b.shuffle {
@@ -474,6 +475,7 @@ func TestF045ResumeAfterKill(t *testing.T) {
 func TestRedeliveryIsRecognisedByMarks(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, b *testBroker) {
+		t.Helper()
 		k := newKeeper(10*time.Millisecond, 0)
 		cut := &proxy{}
 		cut.open(t, b.url)

@@ -592,7 +592,7 @@ func (c *Client) watchCertificates(peer []*x509.Certificate) {
 	all := peer
 	for _, own := range c.tls.Certificates {
 		if leaf, err := x509.ParseCertificate(own.Certificate[0]); err == nil {
-			all = append(all[:len(all):len(all)], leaf)
+			all = append(slices.Clip(all), leaf)
 		}
 	}
 	least, first := math.MaxInt, (*x509.Certificate)(nil)

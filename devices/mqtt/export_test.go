@@ -75,7 +75,7 @@ func (h *Harness) Tick(now int64) []*acquisition.Delivery {
 }
 
 // Reconnect tells the tracks of a new connection.
-func (h *Harness) Reconnect(kept bool, now int64) {
+func (h *Harness) Reconnect(kept bool, now int64) { //nolint:revive // a state
 	if !kept {
 		clear(h.C.marks.known)
 	}

@@ -60,10 +60,10 @@ func TestF033BrokerRestartWithItsState(t *testing.T) {
 	sent.Go(func() { // it goes on while the broker is away
 		for range 100 {
 			d.publish(1)
-			time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the pace of a device
+			time.Sleep(2 * time.Millisecond) // the pace of a device
 		}
 	})
-	time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the broker stays away a moment
+	time.Sleep(100 * time.Millisecond) // the broker stays away a moment
 	b.start(t)
 	sent.Wait()
 	s.wait(t, 15*time.Second, "store", func() bool { return k.count() >= 400 })
@@ -116,6 +116,7 @@ func TestF034BrokerKilledStateLost(t *testing.T) {
 func TestF035Partition(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, b *testBroker) {
+		t.Helper()
 		p := &proxy{}
 		p.open(t, b.url)
 		k := newKeeper(10*time.Millisecond, 0)
@@ -148,6 +149,7 @@ func TestF035Partition(t *testing.T) {
 func TestF039LargeMessage(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, b *testBroker) {
+		t.Helper()
 		var mu sync.Mutex
 		var whys []string
 		k := newKeeper(10*time.Millisecond, 0)
@@ -193,7 +195,7 @@ func TestF039Flood(t *testing.T) {
 	const n = 20000
 	d.send(t, n, 1e6)
 	s.wait(t, 10*time.Second, "fill the queue", func() bool { return s.c.Stats().Queued >= 499 })
-	time.Sleep(200 * time.Millisecond) //nolint:forbidigo // whatever else might come
+	time.Sleep(200 * time.Millisecond) // whatever else might come
 	if st := s.c.Stats(); st.QueuedMost > 500 || st.Messages > 600 || k.count() != 0 {
 		t.Errorf("%d in the queue, %d received", st.QueuedMost, st.Messages)
 	}
@@ -217,7 +219,7 @@ func TestF040BrokenPayloads(t *testing.T) {
 	var whys []string
 	h, err := mqtt.NewHarness(mqtt.Options{
 		Groups:     []mqtt.GroupOptions{jsonGroup(nil)},
-		Quarantine: func(_ string, p []byte, why string) { whys = append(whys, why) },
+		Quarantine: func(_ string, _ []byte, why string) { whys = append(whys, why) },
 		Logger:     slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
@@ -247,6 +249,7 @@ func TestF040BrokenPayloads(t *testing.T) {
 func TestF041RetainedAtTheBroker(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, b *testBroker) {
+		t.Helper()
 		d := newDevice(t, b.url, "device")
 		d.c.Publish("rig/a", 1, true, `{"seq":99,"v":1}`).Wait()
 		k := newKeeper(10*time.Millisecond, 0)
@@ -264,12 +267,13 @@ func TestF041RetainedAtTheBroker(t *testing.T) {
 func TestF043ClientIDUsedTwice(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, b *testBroker) {
+		t.Helper()
 		var log locked
 		change := func(o *mqtt.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }
 		first := serve(t, busOf(b.url, change), newKeeper(time.Second, 0))
 		second := serve(t, busOf(b.url, change), newKeeper(time.Second, 0))
 		first.wait(t, 15*time.Second, "notice", func() bool { return first.c.Stats().Takeover || second.c.Stats().Takeover })
-		time.Sleep(2 * time.Second) //nolint:forbidigo // they would go on
+		time.Sleep(2 * time.Second) // they would go on
 		if n := first.ups.Load() + second.ups.Load(); n > 12 {
 			t.Errorf("%d connections: it went on", n)
 		}
@@ -587,8 +591,19 @@ func TestTopicFilters(t *testing.T) {
 		filter, topic string
 		want          bool
 	}{
-		{"a/b", "a/b", true}, {"a/b", "a/b/c", false}, {"a/+", "a/b", true}, {"a/+", "a", false}, {"a/+", "a/", true}, {"+/+", "/b", true},
-		{"a/#", "a/b/c", true}, {"a/#", "a", true}, {"#", "a/b", true}, {"#", "$SYS/x", false}, {"+/x", "$SYS/x", false}, {"$SYS/#", "$SYS/x", true}, {"a/+/c", "a/b/d", false},
+		{"a/b", "a/b", true},
+		{"a/b", "a/b/c", false},
+		{"a/+", "a/b", true},
+		{"a/+", "a", false},
+		{"a/+", "a/", true},
+		{"+/+", "/b", true},
+		{"a/#", "a/b/c", true},
+		{"a/#", "a", true},
+		{"#", "a/b", true},
+		{"#", "$SYS/x", false},
+		{"+/x", "$SYS/x", false},
+		{"$SYS/#", "$SYS/x", true},
+		{"a/+/c", "a/b/d", false},
 	} {
 		if got := mqtt.Matches(tc.filter, tc.topic); got != tc.want {
 			t.Errorf("%s under %s: %t", tc.topic, tc.filter, got)

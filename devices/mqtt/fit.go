@@ -61,9 +61,9 @@ type offset struct {
 	last int64
 }
 
-// add takes a pair of readings of the two clocks, ns, and returns the offset
-// of ours ahead of the device's.
-func (o *offset) add(device, arrival int64) int64 {
+// add takes a pair of readings of the two clocks, ns; off is then how far ours
+// is ahead of the device's.
+func (o *offset) add(device, arrival int64) {
 	e := arrival - device
 	switch {
 	case !o.have:
@@ -76,5 +76,4 @@ func (o *offset) add(device, arrival int64) int64 {
 		}
 	}
 	o.last = device
-	return o.off
 }

@@ -217,7 +217,7 @@ func (g *group) check(desc *acquisition.Group, topics int) error {
 		return errors.New("sequence: slots shall come from the sample clock; state the group's period")
 	case o.Time.Basis == BasisDevice && !timed:
 		return errors.New("time: basis device, but the payload has no time; name its field")
-	case o.Time.Basis == BasisFitted && !timed && !(desc.Completeness == acquisition.BySequence && o.Group.Period > 0):
+	case o.Time.Basis == BasisFitted && !timed && (desc.Completeness != acquisition.BySequence || o.Group.Period <= 0):
 		return errors.New("time: basis fitted needs a device time, or numbers and the group's period")
 	case o.Group.ExpectEvery < 0:
 		return errors.New("expect_every is negative")

@@ -89,7 +89,7 @@ type patient guard
 func (p *patient) Read(b []byte) (int, error) {
 	idle := time.Duration(p.idle.Load())
 	if err := p.SetReadDeadline(time.Now().Add(idle)); err != nil {
-		return 0, err //nolint:wrapcheck // a reader's error
+		return 0, err
 	}
 	n, err := p.Conn.Read(b)
 	if errors.Is(err, io.EOF) {
@@ -99,7 +99,7 @@ func (p *patient) Read(b []byte) (int, error) {
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		err = fmt.Errorf("nothing came from the broker for %s; the connection is dead", idle)
 	}
-	return n, err //nolint:wrapcheck // a reader's error
+	return n, err
 }
 
 // SetDeadline does nothing: the guard has its own.
@@ -203,7 +203,7 @@ func (g *guard) stranger(first byte) error {
 	start[0] = first
 	n := 1
 	if g.r.Buffered() > 0 {
-		more, _ := g.r.Peek(min(g.r.Buffered(), 7)) //nolint:errcheck // only what is there
+		more, _ := g.r.Peek(min(g.r.Buffered(), 7))
 		n += copy(start[1:], more)
 	}
 	start = start[:n]
@@ -218,7 +218,7 @@ func (g *guard) stranger(first byte) error {
 
 // look decides about a packet whose header was read.
 func (g *guard) look(first byte, size int) (pass bool, err error) {
-	want := -1
+	var want int
 	switch first >> 4 {
 	case typeConnack:
 		if g.open {

@@ -16,12 +16,12 @@ import (
 	"pneudaq/devices/mqtt"
 )
 
-func publish(t testing.TB, topic string, qos byte, id uint16, payload []byte) []byte {
-	t.Helper()
+func publish(tb testing.TB, topic string, qos byte, id uint16, payload []byte) []byte {
+	tb.Helper()
 	p := &packets.PublishPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Publish, Qos: qos}, TopicName: topic, MessageID: id, Payload: payload}
 	var b bytes.Buffer
 	if err := p.Write(&b); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }

@@ -224,6 +224,7 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 		lost: make(chan error, 1), closed: make(chan struct{}),
 	}
 	var dialed error
+	var opened atomic.Pointer[guard] // the library's goroutine opens it
 	o := paho.NewClientOptions()
 	o.AddBroker("tcp://" + c.address)
 	o.SetProtocolVersion(4)
@@ -242,7 +243,7 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 	o.SetWriteTimeout(writeLimit)
 	o.SetDefaultPublishHandler(s.push)
 	o.SetConnectionLostHandler(func(_ paho.Client, err error) {
-		if why := s.guard.why(); why != nil {
+		if why := opened.Load().why(); why != nil {
 			err = why
 		}
 		select {
@@ -257,19 +258,21 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 			dialed = err
 			return nil, err
 		}
-		s.guard = newGuard(conn, c.o.MaxPacket, len(c.subscriptions), handshakeLimit, writeLimit, c.tooLarge)
-		return s.guard, nil
+		g := newGuard(conn, c.o.MaxPacket, len(c.subscriptions), handshakeLimit, writeLimit, c.tooLarge)
+		opened.Store(g)
+		return g, nil
 	})
 	s.client = paho.NewClient(o)
 	token := s.client.Connect()
 	select {
 	case <-token.Done():
 	case <-ctx.Done():
-		if s.guard != nil {
-			_ = s.guard.Close() // it makes the handshake end
+		if g := opened.Load(); g != nil {
+			_ = g.Close() // it makes the handshake end
 		}
 		<-token.Done()
 	}
+	s.guard = opened.Load()
 	if err := token.Error(); err != nil {
 		close(s.closed)
 		s.client.Disconnect(0)

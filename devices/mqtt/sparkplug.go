@@ -110,7 +110,7 @@ func (d *sparkplugDecoder) stamp(v uint64) (int64, error) {
 	return d.clock.number(decimal{mant: v, exact: true})
 }
 
-func (d *sparkplugDecoder) metric(p []byte, birth bool, b *burst) error {
+func (d *sparkplugDecoder) metric(p []byte, birth bool, b *burst) error { //nolint:revive // a state
 	m, err := readMetric(p)
 	if err != nil {
 		return err
@@ -191,11 +191,11 @@ func readMetric(p []byte) (m metric, err error) {
 			return m, fmt.Errorf("not a Sparkplug metric: %w", protowire.ParseError(n))
 		}
 		p = p[n:]
-		switch typ {
+		switch typ { //nolint:exhaustive // the others are skipped
 		case protowire.VarintType:
 			var v uint64
 			v, n = protowire.ConsumeVarint(p)
-			switch num {
+			switch num { //nolint:exhaustive // field numbers of the schema
 			case 2:
 				m.alias, m.hasAlias = v, true
 			case 3:
@@ -224,7 +224,7 @@ func readMetric(p []byte) (m metric, err error) {
 		case protowire.BytesType:
 			var v []byte
 			v, n = protowire.ConsumeBytes(p)
-			switch num {
+			switch num { //nolint:exhaustive // field numbers of the schema
 			case 1:
 				m.name = string(v)
 			case 15:

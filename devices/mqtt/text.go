@@ -158,11 +158,8 @@ func (d *csvDecoder) decode(_ string, payload []byte, arrival int64, b *burst) e
 }
 
 func cutLine(p []byte) (line, rest []byte) {
-	i := bytes.IndexByte(p, '\n')
-	if i < 0 {
-		return bytes.TrimSuffix(p, []byte{'\r'}), nil
-	}
-	return bytes.TrimSuffix(p[:i], []byte{'\r'}), p[i+1:]
+	line, rest, _ = bytes.Cut(p, []byte{'\n'})
+	return bytes.TrimSuffix(line, []byte{'\r'}), rest
 }
 
 // split cuts a line into cells.

@@ -182,7 +182,7 @@ func (t *track) absolute() bool {
 
 // connected tells that the connection is new. kept: the broker kept the
 // session, so nothing is lost by it.
-func (t *track) connected(kept, again bool, now int64) {
+func (t *track) connected(kept, again bool, now int64) { //nolint:revive // states
 	if again || kept {
 		t.since, t.reconnect = t.arrival, now
 		if t.arrival == 0 {
@@ -327,7 +327,7 @@ func (t *track) sequenced(b *burst, now int64) {
 		t.drop(b, fmt.Sprintf("it holds %d samples, the rig file says %d a message", b.rows, n))
 		return
 	}
-	ok := false
+	var ok bool
 	if t.o.Sequence.Clock {
 		ok = t.placeByClock(b)
 	} else {

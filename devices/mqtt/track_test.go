@@ -464,8 +464,10 @@ func TestDriftingPublisherForADay(t *testing.T) {
 		given bool // samples stated
 		full  bool // 10 kHz also in a run without -long; the others then sample at 100 Hz
 	}{
-		{"numbers, fast", 50, false, true, false}, {"clock alone, fast", 50, true, true, true},
-		{"clock alone, slow", -50, true, true, false}, {"clock alone, samples not stated", 50, true, false, false},
+		{"numbers, fast", 50, false, true, false},
+		{"clock alone, fast", 50, true, true, true},
+		{"clock alone, slow", -50, true, true, false},
+		{"clock alone, samples not stated", 50, true, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -489,7 +491,7 @@ func TestDriftingPublisherForADay(t *testing.T) {
 			payload := make([]byte, 20+samples)
 			copy(payload, burst(0, dt, 0, []float64{}))
 			copy(payload[16:], []byte{1, 0, byte(samples), byte(samples >> 8)})
-			real := float64(dt) / (1 + tc.ppm*1e-6) // ns between samples
+			truly := float64(dt) / (1 + tc.ppm*1e-6) // ns between samples
 			lost := map[int]bool{7: true, 40000: true, 40001: true}
 			var gaps []acquisition.Gap
 			var count, first, last uint64
@@ -498,7 +500,7 @@ func TestDriftingPublisherForADay(t *testing.T) {
 				if lost[i] {
 					continue
 				}
-				t0 := arrival + int64(float64(i)*float64(samples)*real)
+				t0 := arrival + int64(float64(i)*float64(samples)*truly)
 				putLE(payload, uint64(t0), uint32(i))
 				for _, d := range h.Feed(mqtt.Fed{Topic: "rig/a", Payload: payload, Arrival: t0 + second + 3e6, ID: uint16(i%60000 + 1)}) {
 					gaps = append(gaps, d.Gaps...)
@@ -514,7 +516,7 @@ func TestDriftingPublisherForADay(t *testing.T) {
 						if d.Scans[0].Time <= lastTime || d.Scans[n-1].Time <= d.Scans[0].Time {
 							t.Fatalf("burst %d: times do not increase", i)
 						}
-						truth := arrival + int64(float64(d.Scans[0].Slot-first)*real)
+						truth := arrival + int64(float64(d.Scans[0].Slot-first)*truly)
 						if off := d.Scans[0].Time - truth; off < -1000 || off > 2*int64(dt) {
 							t.Fatalf("burst %d is %d ns off its time", i, off)
 						}
