@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,7 +85,7 @@ func (o *loader) channelOrigin(r *Rig, c *Channel, s subject, unit acquisition.U
 	case f.Borrow.Set:
 		o.borrow(r, c, s)
 	case stated || f.Register.Set:
-		if !f.Device.Set {
+		if f.Device.absent() {
 			o.l.add(c.Place, s, pdMissingKey, "device", "the device that the register belongs to")
 			return
 		}
@@ -99,10 +100,13 @@ func (o *loader) channelOrigin(r *Rig, c *Channel, s subject, unit acquisition.U
 	case payload, o.ofMQTT(r, c, device):
 		o.payloadChannel(r, c, s, device, unit, unitOK)
 	default:
-		o.l.add(c.Place, s, pdNoOrigin)
+		if wrong := slices.ContainsFunc([]value[address]{f.Coil, f.Discrete, f.Input, f.Holding, f.FIFO}, func(a value[address]) bool { return !a.absent() }); !wrong && f.Register.absent() && (f.Device.absent() || device != nil) {
+			o.l.add(c.Place, s, pdNoOrigin)
+		}
 	}
 	if c.Writable && c.Origin != FromRegister {
 		o.l.add(f.Writable.At, s, pdNotWritable)
+		c.Writable = false
 	}
 }
 
@@ -132,7 +136,7 @@ func (o *loader) borrow(r *Rig, c *Channel, s subject) {
 		return
 	}
 	c.LenderRig, c.Lender, c.MaxAge = rig, channel, f.MaxAge.V
-	if !f.Unit.Set {
+	if f.Unit.absent() {
 		o.l.add(c.Place, s, pdMissingKey, "unit", "unit of the channel; the lender's is converted")
 	}
 	if g := r.Group(c.Group); g != nil && c.MaxAge == 0 {
@@ -163,13 +167,13 @@ func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, 
 		if t, err := acquisition.ParseType(f.Type.V); err == nil {
 			c.Decoding.Type = t
 		}
-	case !bits:
+	case !bits && f.Type.absent():
 		o.l.add(c.Place, s, pdMissingKey, "type", "how the bits are read, for example float32")
 	}
 	o.bitTable(s, loc.table, f.Type, c.Decoding.Type)
 	words := c.Decoding.Type.Words()
 	o.order(s, f.Order, words, false, &c.Decoding)
-	if words > 1 && !f.Order.Set && f.Type.Set {
+	if words > 1 && f.Order.absent() && f.Type.Set && !bits {
 		o.l.add(f.Type.At, s, pdOrderMissing, f.Type.V)
 	}
 	c.Register, _ = o.wireAddress(s, loc, d.AddressBase, words)
@@ -492,10 +496,10 @@ func (o *loader) payloadChannel(r *Rig, c *Channel, s subject, d *Device, unit a
 		if c.Bus == "" {
 			c.Bus = g.Bus
 		}
-		if g.file.Payload.Set && g.file.Payload.V.Format.V != "number" && !f.Field.Set {
+		if g.file.Payload.Set && g.file.Payload.V.Format.V != "number" && f.Field.absent() {
 			o.l.add(c.Place, s, pdMissingKey, "field", "where the value is in the payload")
 		}
-		if len(g.file.Topics.V) == 0 && !f.Topic.Set {
+		if len(g.file.Topics.V) == 0 && f.Topic.absent() {
 			o.l.add(c.Place, s, pdNoTopic, c.Group)
 		}
 	}

@@ -234,7 +234,7 @@ func (o *loader) checkPlan(r *Rig, b *Bus, out *BusReport, exchanges map[string]
 	s := subject{"bus", b.Name}
 	options, err := r.modbusBus(b)
 	if err != nil {
-		o.l.add(b.Place, s, pdCertificates, err.Error())
+		o.certificateFiles(b, s, err)
 		return
 	}
 	if len(options.Groups) == 0 {
@@ -242,13 +242,17 @@ func (o *loader) checkPlan(r *Rig, b *Bus, out *BusReport, exchanges map[string]
 	}
 	plan, err := modbus.Plan(options)
 	if err != nil {
-		code := pdBus
 		if plan != nil && plan.Load > 100 {
-			code = pdPlan
+			o.l.add(b.Place, s, pdPlan, strconv.FormatFloat(plan.Load, 'f', 0, 64), plan.Assumed)
+		} else {
+			text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "bus "+b.Name+": "), "\n")
+			otherwise := b.Place
+			if strings.Contains(text, "endpoint ") {
+				otherwise = b.file.Modbus.At
+			}
+			at, about := r.placeOf(text, otherwise, s)
+			o.l.add(at, about, pdBus, text)
 		}
-		text, _, _ := strings.Cut(err.Error(), "\n")
-		at, about := r.placeOf(text, b.Place, s)
-		o.l.add(at, about, code, text)
 		if plan == nil {
 			return
 		}
@@ -276,21 +280,18 @@ func (o *loader) checkPlan(r *Rig, b *Bus, out *BusReport, exchanges map[string]
 // placeOf finds what the message of another package is about.
 func (r *Rig) placeOf(message string, otherwise Place, s subject) (Place, subject) {
 	words := strings.FieldsFunc(message, func(c rune) bool { return c == ' ' || c == ':' || c == ',' })
-	for i := 0; i+1 < len(words); i++ {
-		switch words[i] {
-		case "channel":
-			if c := r.Channel(words[i+1]); c != nil {
-				return c.Place, subject{"channel", c.Name}
-			}
-		case "group":
-			if g := r.Group(words[i+1]); g != nil {
-				return g.Place, subject{"group", g.Name}
-			}
-		case "device":
-			if d := r.Device(words[i+1]); d != nil {
-				return d.Place, subject{"device", d.Name}
-			}
-		}
+	named := map[string]string{}
+	for i := len(words) - 2; i >= 0; i-- {
+		named[words[i]] = words[i+1]
+	}
+	if c := r.Channel(named["channel"]); c != nil {
+		return c.Place, subject{"channel", c.Name}
+	}
+	if d := r.Device(named["device"]); d != nil {
+		return d.Place, subject{"device", d.Name}
+	}
+	if g := r.Group(named["group"]); g != nil {
+		return g.Place, subject{"group", g.Name}
 	}
 	return otherwise, s
 }
@@ -306,7 +307,7 @@ func (o *loader) checkBroker(r *Rig, b *Bus, out *BusReport) {
 	}
 	options, err := r.mqttBus(b)
 	if err != nil {
-		o.l.add(b.Place, s, pdCertificates, err.Error())
+		o.certificateFiles(b, s, err)
 		return
 	}
 	for i := range options.Groups {
@@ -318,9 +319,19 @@ func (o *loader) checkBroker(r *Rig, b *Bus, out *BusReport) {
 		return
 	}
 	if _, err := mqtt.New(options); err != nil {
-		at, about := r.placeOf(err.Error(), b.Place, s)
-		o.l.add(at, about, pdBus, err.Error())
+		text := strings.TrimPrefix(err.Error(), "bus "+b.Name+": ")
+		at, about := r.placeOf(text, b.Place, s)
+		o.l.add(at, about, pdBus, text)
 	}
+}
+
+// certificateFiles says which of the PEM files is of no use.
+func (o *loader) certificateFiles(b *Bus, s subject, err error) {
+	at := b.file.CAFile.At
+	if strings.Contains(err.Error(), "cert_file") {
+		at = b.file.CertFile.At
+	}
+	o.l.add(at, s, pdCertificates, plainError(err))
 }
 
 // checkTwin makes the units of the twin without a network.

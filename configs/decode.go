@@ -130,6 +130,9 @@ func (d *decoder) structure(n *node, into any) {
 		if child.kind == nullNode {
 			if _, optional := f.(interface{ nullable() }); !optional {
 				d.l.add(child.at, d.subject, pdNull, key)
+				if n, ok := f.(interface{ noted(at Place) }); ok {
+					n.noted(child.at)
+				}
 				continue
 			}
 		}
@@ -151,11 +154,11 @@ func (d *decoder) unknownKey(p *pair, known []string) {
 		}
 	}
 	if ours, ok := foreignWords()[strings.ReplaceAll(low, "-", "_")]; ok && slices.Contains(known, ours) {
-		d.l.add(p.at, d.subject, pdUnknownKeyNear, p.key, ours, strings.Join(known, ", "))
+		d.l.add(p.at, d.subject, pdUnknownKeyNear, p.key, ours)
 		return
 	}
 	if near := nearest(p.key, known); near != "" {
-		d.l.add(p.at, d.subject, pdUnknownKeyNear, p.key, near, strings.Join(known, ", "))
+		d.l.add(p.at, d.subject, pdUnknownKeyNear, p.key, near)
 		return
 	}
 	d.l.add(p.at, d.subject, pdUnknownKey, p.key, strings.Join(known, ", "))
@@ -188,13 +191,21 @@ func keysOf(t reflect.Type) []string {
 }
 
 func (v *value[T]) decode(d *decoder, n *node, tag reflect.StructTag) {
-	v.At, v.Set = n.at, true
+	v.At = n.at
+	before := len(d.l.errors)
 	if n.kind != scalarNode {
 		d.l.add(n.at, d.subject, pdWantScalar, tag.Get("yaml"))
 		return
 	}
 	d.scalar(n, any(&v.V), tag)
+	v.Set = len(d.l.errors) == before
 }
+
+// absent says that the file does not give the value at all; one that is given
+// and wrong is neither absent nor set.
+func (v *value[T]) absent() bool { return v.At.Line == 0 }
+
+func (v *value[T]) noted(at Place) { v.At = at }
 
 // scalar parses one scalar.
 func (d *decoder) scalar(n *node, into any, tag reflect.StructTag) {
@@ -221,6 +232,10 @@ func (d *decoder) scalar(n *node, into any, tag reflect.StructTag) {
 	case *int:
 		if v, ok := d.integer(n, key); ok {
 			*p = int(v)
+			if key == "version" && v > 1 {
+				d.l.add(n.at, d.subject, pdVersion, n.text)
+				return
+			}
 			d.bounds(n, key, float64(v), tag)
 		}
 	case *float64:
@@ -335,6 +350,7 @@ func (v *many[T]) decode(d *decoder, n *node, tag reflect.StructTag) {
 		d.l.add(n.at, d.subject, pdWantList, tag.Get("yaml"))
 		return
 	}
+	before := len(d.l.errors)
 	for _, item := range items {
 		var one value[T]
 		one.decode(d, item, tag)
@@ -343,6 +359,7 @@ func (v *many[T]) decode(d *decoder, n *node, tag reflect.StructTag) {
 	if s := tag.Get("len"); s != "" && s != strconv.Itoa(len(v.V)) {
 		d.l.add(n.at, d.subject, pdListLength, tag.Get("yaml"), s, strconv.Itoa(len(v.V)))
 	}
+	v.Set = len(d.l.errors) == before
 }
 
 // all returns the plain values.

@@ -8,7 +8,7 @@
 // leading key: rig, model, wire, instrument or service. Reading is strict: an
 // unknown key, a key given twice, a number with a leading zero, a wrong type
 // are problems with file, line and column, the nearest valid key and what to
-// write instead. A file is at most [MaxFile] bytes; aliases may expand to at
+// write instead. A file is at most [MaxFile] bytes and [MaxLines] lines; aliases may expand to at
 // most [MaxNodes] nodes. Secrets are never in YAML: token_file, password_file
 // and the environment carry them.
 //

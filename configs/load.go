@@ -146,7 +146,7 @@ func (o *loader) unknownKind(d *document) {
 	for i := range d.root.pairs {
 		p := &d.root.pairs[i]
 		if near := nearest(p.key, kinds); near != "" && p.value.kind == scalarNode {
-			o.l.add(p.at, subject{}, pdUnknownKeyNear, p.key, near, strings.Join(kinds, ", "))
+			o.l.add(p.at, subject{}, pdUnknownKeyNear, p.key, near)
 			return
 		}
 	}
@@ -185,10 +185,14 @@ func (o *loader) load(paths []string) ([]*Rig, *Service) {
 			continue
 		}
 		service = o.service(d, f.origin)
-		for _, path := range service.Rigs {
+		for n, path := range service.Rigs {
 			r := named{origin: disk(filepath.Dir(path)), path: path, shown: path}
 			if strings.HasPrefix(path, bundlePrefix) || f.origin.prefix != "" {
 				r = find(path)
+			}
+			if !r.origin.exists(r.path) {
+				o.l.add(service.places[n], subject{"service", service.Name}, pdFileMissing, r.path)
+				continue
 			}
 			rd, _ := o.open(r, KindRig)
 			if rd == nil {

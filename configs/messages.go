@@ -30,6 +30,7 @@ const (
 	pdUnsupported  Code = "PD1029"
 	pdKeyText      Code = "PD1030"
 	pdDuplicateKey Code = "PD1031"
+	pdLines        Code = "PD1032"
 
 	pdUnknownKey     Code = "PD1041"
 	pdUnknownKeyNear Code = "PD1042"
@@ -54,6 +55,7 @@ const (
 	pdChoiceNear     Code = "PD1061"
 	pdWantForm       Code = "PD1062"
 	pdName           Code = "PD1063"
+	pdVersion        Code = "PD1064"
 
 	pdReference       Code = "PD1081"
 	pdReferenceNear   Code = "PD1082"
@@ -165,11 +167,12 @@ const (
 	pdTwinSignal     Code = "PD1261"
 	pdTwinSignalNear Code = "PD1262"
 	pdTwinParam      Code = "PD1263"
-	pdTwinNoWire     Code = "PD1264"
-	pdTwinBroker     Code = "PD1265"
-	pdTwinUnit       Code = "PD1266"
-	pdTwinOptions    Code = "PD1267"
-	pdTwinMissing    Code = "PD1268"
+	pdTwinParamName  Code = "PD1264"
+	pdTwinNoWire     Code = "PD1265"
+	pdTwinBroker     Code = "PD1266"
+	pdTwinUnit       Code = "PD1267"
+	pdTwinOptions    Code = "PD1268"
+	pdTwinMissing    Code = "PD1269"
 
 	pdPlan         Code = "PD1281"
 	pdPlanHigh     Code = "PD1282"
@@ -297,9 +300,9 @@ func Messages() []Message {
 		},
 		{
 			pdWrongKind,
-			"this is a {1} file, a {2} file is needed here",
+			"this file describes: {1}; what is needed here: {2}",
 			"name another file",
-			"这是 {1} 文件，此处需要 {2} 文件",
+			"该文件描述的是 {1}，此处需要 {2}",
 			"请指定另一个文件",
 		},
 		{
@@ -387,6 +390,13 @@ func Messages() []Message {
 			"两处只保留一处",
 		},
 		{
+			pdLines,
+			"the file has {1} lines, at most {2} are read",
+			"split it, or check that it is the right file",
+			"文件有 {1} 行，最多读取 {2} 行",
+			"请拆分，或检查是否选错文件",
+		},
+		{
 			pdUnknownKey,
 			"key {1} is not known here",
 			"use one of {2}",
@@ -396,9 +406,9 @@ func Messages() []Message {
 		{
 			pdUnknownKeyNear,
 			"key {1} is not known here",
-			"write {2} (known are {3})",
+			"write {2}",
 			"此处没有键 {1}",
-			"请写 {2}（可用的键：{3}）",
+			"请写 {2}",
 		},
 		{
 			pdSecret,
@@ -546,6 +556,13 @@ func Messages() []Message {
 			"choose another: {2}",
 			`名称"{1}"不能使用`,
 			"请另选：{2}",
+		},
+		{
+			pdVersion,
+			"this file is version {1}, this program reads version 1",
+			"use a newer program; nothing was changed",
+			"该文件为版本 {1}，本程序读取版本 1",
+			"请使用更新的程序；未作任何更改",
 		},
 		{
 			pdReference,
@@ -829,7 +846,7 @@ func Messages() []Message {
 		},
 		{
 			pdBitTable,
-			"a {1} is one bit, it cannot be {2}",
+			"table {1} holds single bits, they cannot be {2}",
 			"write type: bool, or use holding or input",
 			"{1} 只有一位，不能是 {2}",
 			"写 type: bool，或使用 holding 或 input",
@@ -906,9 +923,9 @@ func Messages() []Message {
 		},
 		{
 			pdReadOnlyTable,
-			"a {1} cannot be written",
+			"registers of table {1} cannot be written",
 			"use coil or holding, or take writable away",
-			"{1} 不能写入",
+			"表 {1} 的寄存器不能写入",
 			"使用 coil 或 holding，或删除 writable",
 		},
 		{
@@ -1046,9 +1063,9 @@ func Messages() []Message {
 		},
 		{
 			pdModelTable,
-			"a {1} stands here, but model {2} has register {3} among the {4} registers",
+			"table {1} stands here, but model {2} has register {3} among the {4} registers",
 			"write {4}: in place of {1}:",
-			"此处为 {1}，而型号 {2} 的寄存器 {3} 在 {4} 表中",
+			"此处为表 {1}，而型号 {2} 的寄存器 {3} 在 {4} 表中",
 			"把 {1}: 改为 {4}:",
 		},
 		{
@@ -1242,10 +1259,17 @@ func Messages() []Message {
 		},
 		{
 			pdTwinParam,
-			"the plant refuses its parameters: {1}",
-			"correct the parameter",
-			"被控对象拒绝参数：{1}",
-			"更正参数",
+			"the plant does not take this value of {1}: {2}",
+			"correct the value",
+			"被控对象不接受 {1} 的值：{2}",
+			"更正该值",
+		},
+		{
+			pdTwinParamName,
+			"the plant has no parameter {1}",
+			"write {2}",
+			"被控对象没有参数 {1}",
+			"请写 {2}",
 		},
 		{
 			pdTwinNoWire,
@@ -1284,9 +1308,9 @@ func Messages() []Message {
 		},
 		{
 			pdPlan,
-			"{1}",
-			"lengthen periods, raise inflight or spread the devices over several buses",
-			"{1}",
+			"the plan needs {1} % of the bus's time ({2})",
+			"lengthen periods, take channels away, raise inflight or spread the devices over several buses",
+			"计划需要总线 {1} % 的时间（{2}）",
 			"加长周期、增大 inflight 或把设备分到多条总线",
 		},
 		{
@@ -1300,7 +1324,7 @@ func Messages() []Message {
 			pdBus,
 			"{1}",
 			"correct the bus or the channels that it names",
-			"{1}",
+			"配置不能使用：{1}",
 			"更正总线或相关通道",
 		},
 		{
@@ -1312,10 +1336,10 @@ func Messages() []Message {
 		},
 		{
 			pdCertificates,
-			"{1}",
-			"check the PEM files",
-			"{1}",
-			"检查 PEM 文件",
+			"the certificate file cannot be used: {1}",
+			"check path and contents: PEM, certificate and key of a pair",
+			"证书文件不能使用：{1}",
+			"检查路径和内容：PEM 格式，证书与密钥成对",
 		},
 		{
 			pdNoURL,

@@ -226,7 +226,7 @@ func (o *loader) modelHead(m *Model, d *document) {
 	if m.Wire && file.Model.Set {
 		return // the base says the rest
 	}
-	if !file.AddressBase.Set {
+	if file.AddressBase.absent() {
 		o.l.add(d.root.at, subject{}, pdMissingKey, "address_base", "0: addresses as on the wire; 1: the first register is number 1; never guessed")
 	}
 	if m.Wire {
@@ -235,7 +235,7 @@ func (o *loader) modelHead(m *Model, d *document) {
 	if !file.Source.Set {
 		o.l.add(d.root.at, subject{}, pdMissingKey, "source", "the document that the registers were read in")
 	}
-	if !file.Trust.Set {
+	if file.Trust.absent() {
 		o.l.add(d.root.at, subject{}, pdMissingKey, "trust", "how far it was confirmed, for example documented")
 	}
 }
@@ -280,7 +280,8 @@ func (o *loader) locate(s subject, at Place, optional bool, all ...located) (loc
 	}
 	switch len(found) {
 	case 0:
-		if !optional {
+		given := slices.ContainsFunc(all, func(a located) bool { return !a.at.absent() })
+		if !optional && !given {
 			o.l.add(at, s, pdNoAddress)
 		}
 		return located{}, false
@@ -317,14 +318,14 @@ func (o *loader) register(m *Model, e *entry[registerFile]) {
 	if f.Type.Set {
 		r.String = 0
 		if f.Type.V == "string" {
-			if !f.Length.Set {
+			if f.Length.absent() {
 				o.l.add(f.Type.At, s, pdMissingKey, "length", "of the text, in registers")
 			}
 			r.String = max(1, f.Length.V)
 		} else if t, err := acquisition.ParseType(f.Type.V); err == nil {
 			r.Decoding.Type = t
 		}
-	} else if inherited == nil && !f.Coil.Set && !f.Discrete.Set {
+	} else if inherited == nil && f.Coil.absent() && f.Discrete.absent() && f.Type.absent() {
 		o.l.add(e.At, s, pdMissingKey, "type", "how the bits are read")
 	}
 	loc, ok := o.locate(s, e.At, inherited != nil, located{TableCoil, f.Coil}, located{TableDiscrete, f.Discrete},
@@ -445,9 +446,11 @@ func (o *loader) reason(s subject, v value[string]) (acquisition.Reason, bool) {
 	if err == nil && r != acquisition.ReasonNone {
 		return r, true
 	}
-	var names []string
-	for _, t := range acquisition.Reasons()[1:] {
-		names = append(names, t.Name)
+	var names []string // what devices say in place of a value
+	for _, r := range []acquisition.Reason{
+		acquisition.ReasonNaN, acquisition.ReasonNoData, acquisition.ReasonOverRange, acquisition.ReasonUnderRange, acquisition.ReasonDeviceFault, acquisition.ReasonBusy,
+	} {
+		names = append(names, r.String())
 	}
 	if near := nearest(v.V, names); near != "" {
 		o.l.add(v.At, s, pdReasonNear, v.V, near)
@@ -509,11 +512,11 @@ func (o *loader) modelProofs(m *Model) {
 		v := &m.file.Vectors.V[i].V
 		s := subject{"vector", strconv.Itoa(i + 1)}
 		r := o.registerNamed(m, v.Register, s)
-		if v.Value.Set == v.Reason.Set {
+		if v.Value.absent() == v.Reason.absent() {
 			o.l.add(m.file.Vectors.V[i].At, s, pdValueOrReason)
 			continue
 		}
-		if r != nil && len(v.Raw.V) != 2*r.Words() {
+		if r != nil && v.Raw.Set && len(v.Raw.V) != 2*r.Words() {
 			o.l.add(v.Raw.At, s, pdRawLength, strconv.Itoa(len(v.Raw.V)), strconv.Itoa(2*r.Words()))
 			continue
 		}
@@ -560,12 +563,20 @@ func (o *loader) checkVectors(m *Model) {
 		switch {
 		case v.Reason != acquisition.ReasonNone:
 			if reason != v.Reason {
-				o.l.add(v.Place, s, pdVector, fmt.Sprintf("% X", v.Raw), reason.String()+" "+number(got), v.Reason.String())
+				o.l.add(v.Place, s, pdVector, fmt.Sprintf("% X", v.Raw), reading(got, reason), v.Reason.String())
 			}
 		case reason != acquisition.ReasonNone || math.Abs(got-v.Value) > max(v.Within, 1e-6*math.Abs(v.Value)):
-			o.l.add(v.Place, s, pdVector, fmt.Sprintf("% X", v.Raw), reason.String()+" "+number(got), number(v.Value))
+			o.l.add(v.Place, s, pdVector, fmt.Sprintf("% X", v.Raw), reading(got, reason), number(v.Value))
 		}
 	}
+}
+
+// reading names a value, or the reason why there is none.
+func reading(v float64, r acquisition.Reason) string {
+	if r != acquisition.ReasonNone {
+		return r.String()
+	}
+	return number(v)
 }
 
 // Read returns the value, in the register's own unit, of its bytes as they

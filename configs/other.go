@@ -175,10 +175,10 @@ func (o *loader) delivery(f *section[influxFile], from origin) Delivery {
 		}
 	}
 	d.Enabled = d.URL != "" && (!v.Enabled.Set || v.Enabled.V)
-	if f.Set && d.Enabled && d.Bucket == "" {
+	if f.Set && d.Enabled && d.Bucket == "" && v.Bucket.absent() {
 		o.l.add(f.At, s, pdMissingKey, "bucket", "for InfluxDB 1.8 DATABASE/RETENTION, for example pneudaq/autogen")
 	}
-	if f.Set && d.URL == "" && (!v.Enabled.Set || v.Enabled.V) {
+	if f.Set && d.URL == "" && v.URL.absent() && (!v.Enabled.Set || v.Enabled.V) {
 		o.l.warn(f.At, s, pdNoURL, EnvInfluxURL)
 	}
 	return d
@@ -195,6 +195,8 @@ type Service struct {
 	Memory    int64
 	Retention *Retention
 	Delivery  Delivery
+
+	places []Place // of the rigs
 }
 
 func (o *loader) service(d *document, from origin) *Service {
@@ -219,6 +221,7 @@ func (o *loader) service(d *document, from origin) *Service {
 		}
 		seen[p] = true
 		v.Rigs = append(v.Rigs, p)
+		v.places = append(v.places, r.At)
 	}
 	if f.Rigs.Set && len(f.Rigs.V) == 0 {
 		o.l.add(f.Rigs.At, subject{"service", v.Name}, pdNoRigs)

@@ -3,6 +3,7 @@ package configs
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -224,15 +225,53 @@ func newList() *list { return &list{files: map[string]*document{}} }
 func (l *list) make(at Place, s subject, c Code, args ...string) Problem {
 	p := Problem{Code: c, Place: at, subject: s, args: args}
 	if d := l.files[at.File]; d != nil && at.Line > 0 && at.Line <= len(d.lines) {
-		p.line = d.lines[at.Line-1]
+		p.line = shown(d.lines[at.Line-1])
 	}
 	return p.In(English)
 }
 
+// shown returns a line of a file as it may be printed: secrets and what a
+// terminal would obey become marks of the same width.
+func shown(line string) string {
+	line = strings.ToValidUTF8(line, "?")
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '?'
+		}
+		return r
+	}, line)
+	for _, e := range []*regexp.Regexp{
+		regexp.MustCompile(`(?i)(?:password|token|secret|api_?key)["']?\s*:\s*(?:"[^"]*"|'[^']*'|[^\s,}]+)`), regexp.MustCompile(`://[^/\s"']*@`),
+	} {
+		line = e.ReplaceAllStringFunc(line, func(s string) string {
+			at := strings.Index(s, ":") + 1
+			if strings.HasPrefix(s, "://") {
+				at = 3
+			}
+			return s[:at] + strings.Map(func(r rune) rune {
+				if strings.ContainsRune(` "'@`, r) {
+					return r
+				}
+				return '*'
+			}, s[at:])
+		})
+	}
+	return line
+}
+
+// maxProblems is how many problems are kept: a person reads the first ones.
+const maxProblems = 200
+
 func (l *list) add(at Place, s subject, c Code, args ...string) {
+	if len(l.errors) >= maxProblems {
+		return
+	}
 	l.errors = append(l.errors, l.make(at, s, c, args...))
 }
 
 func (l *list) warn(at Place, s subject, c Code, args ...string) {
+	if len(l.warnings) >= maxProblems {
+		return
+	}
 	l.warnings = append(l.warnings, l.make(at, s, c, args...))
 }

@@ -20,6 +20,7 @@ import (
 const (
 	MaxFile  = 1 << 20 // bytes
 	MaxNodes = 100_000 // nodes, aliases expanded
+	MaxLines = 10_000  // lines; the parser takes a time that grows with their square
 	maxDepth = 40      // levels; the parser is recursive
 	maxLine  = 4096    // bytes of one line, because each level takes at least one column
 )
@@ -124,6 +125,10 @@ func parse(name string, data []byte, l *list) *document {
 	}
 	d := &document{name: name, lines: strings.Split(text, "\n")}
 	l.files[name] = d
+	if n := len(d.lines); n > MaxLines {
+		l.add(at, subject{}, pdLines, strconv.Itoa(n), strconv.Itoa(MaxLines))
+		return nil
+	}
 	if !checkText(text, d, l) {
 		return nil
 	}
@@ -152,8 +157,8 @@ func parse(name string, data []byte, l *list) *document {
 	}
 	c := &converter{d: d, l: l, anchors: map[string]ast.Node{}, open: map[string]bool{}}
 	d.root = c.node(bodies[0].Body, 0)
-	if c.full || d.root == nil {
-		return nil
+	if c.full || c.holes || d.root == nil {
+		return nil // what is missing would only lead to more problems
 	}
 	if d.root.kind != mappingNode {
 		l.add(d.root.at, subject{}, pdNotMapping)
@@ -255,6 +260,7 @@ type converter struct {
 	open    map[string]bool // aliases that are being expanded
 	count   int
 	full    bool
+	holes   bool // something was left out
 }
 
 func (c *converter) node(n ast.Node, depth int) *node {
@@ -304,6 +310,7 @@ func (c *converter) node(n ast.Node, depth int) *node {
 	case *ast.AliasNode:
 		return c.alias(n, at, depth)
 	}
+	c.holes = true
 	c.l.add(at, subject{}, pdUnsupported, strings.ToLower(n.Type().String()))
 	return nil
 }
@@ -312,6 +319,7 @@ func (c *converter) alias(n *ast.AliasNode, at Place, depth int) *node {
 	name := n.Value.GetToken().Value
 	v, ok := c.anchors[name]
 	if !ok || c.open[name] {
+		c.holes = true
 		c.l.add(at, subject{}, pdAlias, name)
 		return nil
 	}
@@ -330,6 +338,7 @@ func (c *converter) mapping(n ast.Node, at Place, values []*ast.MappingValueNode
 	for _, v := range values {
 		place := c.d.place(v.Key.GetToken())
 		if v.Key.IsMergeKey() {
+			c.holes = true
 			c.l.add(place, subject{}, pdUnsupported, "merge key")
 			continue
 		}

@@ -235,7 +235,7 @@ func (o *loader) buses(r *Rig) {
 			} else {
 				o.endpoint(f.MQTT, s, "mqtt", "mqtts")
 			}
-		default:
+		case f.Modbus.absent() && f.MQTT.absent():
 			o.l.add(e.At, s, pdNoProtocol)
 		}
 		if f.Broker.V == "embedded" {
@@ -301,6 +301,10 @@ func (o *loader) busKeys(b Bus, s subject) {
 
 // endpoint checks what can be checked of an address without the network.
 func (o *loader) endpoint(v value[string], s subject, schemes ...string) {
+	if strings.Contains(v.V, "@") && !strings.HasPrefix(v.V, "rtu:") {
+		o.l.add(v.At, s, pdSecretInURL)
+		return
+	}
 	u, err := url.Parse(v.V)
 	if err != nil || u.Scheme == "" || !strings.Contains(v.V, "://") {
 		o.l.add(v.At, s, pdEndpoint, v.V, strings.Join(schemes, "://..., ")+"://...")
@@ -312,10 +316,6 @@ func (o *loader) endpoint(v value[string], s subject, schemes ...string) {
 		} else {
 			o.l.add(v.At, s, pdScheme, u.Scheme, strings.Join(schemes, ", "))
 		}
-		return
-	}
-	if u.User != nil {
-		o.l.add(v.At, s, pdSecretInURL)
 		return
 	}
 	if u.Scheme == "rtu" {
@@ -349,6 +349,9 @@ func reference[T any](o *loader, v value[string], s subject, kind string, all []
 			return &all[i]
 		}
 		names = append(names, n)
+	}
+	if len(names) == 0 && len(o.l.errors) > 0 {
+		return nil // the whole section is wrong or missing, which was said
 	}
 	if near := nearest(v.V, names); near != "" {
 		o.l.add(v.At, s, pdReferenceNear, kind, v.V, near)
@@ -408,7 +411,7 @@ func (o *loader) modbusDevice(d *Device, bus *Bus, s subject, units map[string]s
 			o.l.add(f.AddressBase.At, s, pdModelBase, strconv.Itoa(f.AddressBase.V), d.Model.Name, strconv.Itoa(d.Model.AddressBase))
 		}
 		d.AddressBase = f.AddressBase.V
-	case d.Model == nil && !f.Model.Set:
+	case d.Model == nil && f.Model.absent() && f.AddressBase.absent():
 		o.l.add(d.Place, s, pdMissingKey, "address_base", "0: addresses as on the wire; 1: the first register is number 1; never guessed")
 	}
 	if strings.HasPrefix(bus.Endpoint, "rtu") && (d.Unit < 1 || d.Unit > 247) {
@@ -528,12 +531,14 @@ func (o *loader) groupBuses(r *Rig) {
 			}
 		}
 		if count == 0 {
-			o.l.add(g.Place, s, pdGroupEmpty)
+			if len(r.Channels) > 0 || len(o.l.errors) == 0 {
+				o.l.add(g.Place, s, pdGroupEmpty)
+			}
 			continue
 		}
 		bus := r.Bus(g.Bus)
 		if bus == nil {
-			if g.Bus == "" {
+			if g.Bus == "" && len(o.l.errors) == 0 {
 				o.l.add(g.Place, s, pdGroupNoBus)
 			}
 			continue
@@ -550,7 +555,7 @@ func (o *loader) groupBuses(r *Rig) {
 func (o *loader) groupKeys(g *Group, bus *Bus, s subject) {
 	f := g.file
 	if !bus.MQTT {
-		if !f.Period.Set {
+		if f.Period.absent() {
 			o.l.add(g.Place, s, pdMissingKey, "period", "distance of scans, for example 100ms")
 		}
 		for _, k := range []struct {

@@ -162,7 +162,7 @@ func (*entries[T]) schema(s *schemas, tag reflect.StructTag) jsonObject {
 	}
 	o := jsonObject{"type": []string{"object", "null"}, "additionalProperties": member}
 	if tag.Get("names") == "field" {
-		o["propertyNames"] = jsonObject{"pattern": `^[A-Za-z_\u2e80-\uffff][A-Za-z0-9_\u2e80-\uffff]*$`, "maxLength": maxName}
+		o["propertyNames"] = jsonObject{"pattern": "^[A-Za-z_\u2e80-\uffee][A-Za-z0-9_\u2e80-\uffee]*$", "maxLength": maxName}
 	}
 	return o
 }

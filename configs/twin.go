@@ -50,6 +50,9 @@ func (o *loader) simulate(r *Rig) {
 		d := &r.Devices[i]
 		if b := r.Bus(d.Bus); b != nil && !b.MQTT && r.twin[d.Name] == nil && f.Devices.find(d.Name) == nil {
 			o.l.warn(d.Place, subject{"device", d.Name}, pdTwinMissing)
+			if d.Model == nil {
+				continue
+			}
 			o.twinDevice(r, &entry[twinDeviceFile]{Key: d.Name, At: d.Place}, d, signals)
 		}
 	}
@@ -84,11 +87,33 @@ func (o *loader) plant(f *simulateFile) *simulator.Plant {
 		params[f.Params.V[i].Key] = f.Params.V[i].V.V
 	}
 	p, err := simulator.NewPlant(f.Plant.V, uint64(f.Seed.V), params)
-	if err != nil {
-		o.l.add(f.Params.At, subject{"simulate", "params"}, pdTwinParam, err.Error())
+	if err == nil {
+		return p
+	}
+	plain, perr := simulator.NewPlant(f.Plant.V, uint64(f.Seed.V), nil)
+	if perr != nil {
+		o.l.add(f.Plant.At, subject{"simulate", ""}, pdTwinParam, f.Plant.V, perr.Error())
 		return nil
 	}
-	return p
+	var names []string
+	for _, q := range plain.Params() {
+		names = append(names, q.Name)
+	}
+	for i := range f.Params.V {
+		e := &f.Params.V[i]
+		s := subject{"simulate", "params"}
+		at := slices.Index(names, e.Key)
+		if at < 0 {
+			near := nearest(e.Key, names)
+			if near == "" {
+				near = strings.Join(names[:min(12, len(names))], ", ") + " ..."
+			}
+			o.l.add(e.At, s, pdTwinParamName, e.Key, near)
+		} else if q := plain.Params()[at]; e.V.V < q.Min || e.V.V > q.Max {
+			o.l.add(e.V.At, s, pdTwinParam, e.Key, number(q.Min)+" - "+number(q.Max)+" "+q.Unit)
+		}
+	}
+	return plain
 }
 
 // signal checks that the plant has a signal.
@@ -119,7 +144,7 @@ func (o *loader) twinDevice(r *Rig, e *entry[twinDeviceFile], d *Device, signals
 		t.wire = o.modelFrom(named{origin: w, path: p, shown: r.origin.prefix + p})
 	}
 	if t.wire == nil {
-		if !f.Wire.Set && !d.file.Model.Set {
+		if f.Wire.absent() && d.file.Model.absent() {
 			o.l.add(e.At, s, pdTwinNoWire, d.Name)
 		}
 		return
