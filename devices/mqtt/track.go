@@ -12,13 +12,14 @@ import (
 
 // Bounds of what a track remembers.
 const (
-	recentBursts  = 512         // placed messages that a repeat is recognised by
-	recentGaps    = 256         // gaps that a late message may still fill
-	jumpMessages  = 1000        // numbers may jump by this many messages whatever the time
-	jumpWithout   = 1 << 20     // and by this many when nothing tells the time
-	settle        = int64(60e9) // after a reconnect, backlog may still arrive this long
-	pauseEndsLate = int64(50e6) // a pause this long ends a backlog
-	silentCeiling = int64(60e9) // a silence is written at least this often
+	recentBursts   = 512         // placed messages that a repeat is recognised by
+	recentGaps     = 256         // gaps that a late message may still fill
+	jumpMessages   = 1000        // numbers may jump by this many messages whatever the time
+	jumpWithout    = 1 << 20     // and by this many when nothing tells the time
+	settle         = int64(60e9) // after a reconnect, backlog may still arrive this long
+	pauseEndsLate  = int64(50e6) // a pause this long ends a backlog
+	backlogLongest = int64(10e9) // without one, a backlog is taken to end after this
+	silentCeiling  = int64(60e9) // a silence is written at least this often
 )
 
 // outbox is where tracks put deliveries, in order, until the collector has
@@ -156,6 +157,7 @@ func (t *track) take() *burst {
 }
 
 func (t *track) give(b *burst) {
+	b.payload = nil
 	if len(t.free) < 64 {
 		t.free = append(t.free, b)
 	}
@@ -209,7 +211,8 @@ func (t *track) connected(kept, again bool, now int64) { //nolint:revive // stat
 
 // accept places a burst. It owns the burst from here on.
 func (t *track) accept(b *burst, now int64) {
-	if t.backlog && t.arrival != 0 && b.arrival-t.arrival > pauseEndsLate && !b.dup && b.arrival-t.reconnect > pauseEndsLate {
+	if since := b.arrival - t.reconnect; t.backlog && !b.dup && since > pauseEndsLate &&
+		(t.arrival != 0 && b.arrival-t.arrival > pauseEndsLate || since > backlogLongest) {
 		t.backlog = false
 	}
 	if b.offline {

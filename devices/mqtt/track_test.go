@@ -843,3 +843,48 @@ func TestMarksAreOfTheLatestUse(t *testing.T) {
 		t.Errorf("%d scans, want 5", len(r.scans))
 	}
 }
+
+// With QoS 0 what was published while the connection was down is lost by the
+// connection, not by the device or the broker.
+func TestAtMostOnceLosesByTheConnection(t *testing.T) {
+	t.Parallel()
+	h, r := harness(t, jsonGroup(func(g *mqtt.GroupOptions) { g.AtMostOnce = true })), newRecord(t)
+	h.Reconnect(false, arrival)
+	r.feed(h, arrival+1, 0, numbered(1, 1))
+	r.feed(h, arrival+2, 0, numbered(2, 1))
+	h.Reconnect(true, arrival+5*second)
+	r.feed(h, arrival+6*second, 0, numbered(5, 1))
+	r.take(h.Tick(arrival + 7*second))
+	want := []acquisition.Gap{{From: 3, To: 5, Reason: acquisition.ReasonUnreachable}}
+	if diff := cmp.Diff(want, r.gaps); diff != "" || len(r.scans) != 3 || r.acks != 0 {
+		t.Errorf("%s; %d scans, %d acknowledgements", diff, len(r.scans), r.acks)
+	}
+}
+
+// Samples that have nothing but their arrival for a time are uncertain when
+// the broker kept them while nobody was there.
+func TestBacklogWithoutTimeIsLate(t *testing.T) {
+	t.Parallel()
+	h, r := harness(t, jsonGroup(nil)), newRecord(t)
+	h.Reconnect(false, arrival)
+	r.feed(h, arrival, 1, numbered(0, 1))
+	h.Reconnect(true, arrival+60*second)
+	for seq := range uint64(50) { // the backlog, as fast as it can
+		r.feed(h, arrival+60*second+int64(seq)*1e5, uint16(seq+2), numbered(seq+1, 1))
+	}
+	for seq := range uint64(10) { // and live again
+		r.feed(h, arrival+61*second+int64(seq)*second, uint16(seq+60), numbered(seq+51, 1))
+	}
+	for slot, q := range r.quality {
+		want := acquisition.ReasonNone
+		if slot >= 1 && slot <= 50 {
+			want = acquisition.ReasonLate
+		}
+		if q != want {
+			t.Errorf("slot %d has quality %s, want %s", slot, q, want)
+		}
+	}
+	if len(r.scans) != 61 || len(r.gaps) != 0 {
+		t.Errorf("%d scans, gaps %v", len(r.scans), r.gaps)
+	}
+}
