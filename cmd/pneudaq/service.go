@@ -87,16 +87,37 @@ func openService(ctx context.Context, o serviceOptions) (*service, error) {
 		o: o, clock: acquisition.NewClock(true), log: o.Logger,
 		rigs: map[string]*rig{}, forwarders: map[string]*forwarding{}, failed: make(chan error, 16),
 	}
-	store, err := storage.Open(ctx, storage.Options{
-		Dir: o.Dir, Tick: o.Tick, RecordingTick: o.RecordingTick, MemoryLimit: o.Memory, Retention: o.Retention, Compile: configs.Compile,
-		Logger: o.Logger, Now: s.clock.Now, Offer: s.offer,
-	})
+	store, err := s.openStore(ctx)
 	if err != nil {
 		return nil, storeError(o.Dir, err)
 	}
 	s.store = store
 	s.watch = &clockWatch{clock: s.clock, kernel: kernelClock, asleep: asleep, event: s.event, logger: o.Logger}
 	return s, nil
+}
+
+// lockPatience is how long a starting service waits for the store: a command
+// that reads it holds the lock for a moment.
+const lockPatience = 2 * time.Second
+
+func (s *service) openStore(ctx context.Context) (*storage.Store, error) {
+	o := s.o
+	deadline := time.Now().Add(lockPatience)
+	for {
+		store, err := storage.Open(ctx, storage.Options{
+			Dir: o.Dir, Tick: o.Tick, RecordingTick: o.RecordingTick, MemoryLimit: o.Memory, Retention: o.Retention, Compile: configs.Compile,
+			Logger: o.Logger, Now: s.clock.Now, Offer: s.offer,
+		})
+		var locked *storage.LockedError
+		if err == nil || !errors.As(err, &locked) || time.Now().After(deadline) {
+			return store, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(lockPatience / 20):
+		}
+	}
 }
 
 // storeError gives an error of the store its exit code and its remedy.
