@@ -104,6 +104,7 @@ type groupLine struct {
 	group    *acquisition.Group
 	options  []ChannelOptions
 	requests []*request
+	last     int64 // time of its last scan
 }
 
 // request is one question with its frame ready to send.
@@ -146,6 +147,7 @@ type recent struct {
 // pass is one pass over a group, or one direct request.
 type pass struct {
 	scan     *acquisition.Scan
+	line     *groupLine
 	queue    []*request
 	head     int
 	held     []*request

@@ -34,10 +34,10 @@ type unruly struct {
 func (u *unruly) serve(conn net.Conn) {
 	defer u.all.Wait()
 	defer conn.Close()
-	var sending sync.Mutex
+	sending := make(chan struct{}, 1) // a mutex would hold virtual time
 	send := func(b []byte, cut int) {
-		sending.Lock()
-		defer sending.Unlock()
+		sending <- struct{}{}
+		defer func() { <-sending }()
 		if cut > 0 {
 			if _, err := conn.Write(b[:cut]); err != nil {
 				return

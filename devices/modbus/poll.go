@@ -42,6 +42,7 @@ func (b *Bus) Poll(ctx context.Context, g *acquisition.Group, _ uint64, s *acqui
 	b.watch(ctx)
 	start := time.Now()
 	b.begin(ctx, s, start, g.Period)
+	b.pass.line = l
 	for _, r := range l.requests {
 		r.tries, r.busy, r.earliest = 0, 0, time.Time{}
 		b.pass.queue = append(b.pass.queue, r)
@@ -220,7 +221,8 @@ func (b *Bus) fill(r *request, pdu []byte, sent, got int64) {
 	mid := sent + (got-sent)/2
 	if !b.pass.answered {
 		b.pass.answered = true
-		s.Time = mid
+		s.Time = max(mid, b.pass.line.last+1) // times of a group increase; the offset keeps the instant
+		b.pass.line.last = s.Time
 	}
 	s.Exchanges[r.exchange] = acquisition.Exchange{Offset: mid - s.Time, HalfWidth: (got-sent)/2 + 1}
 	switch {
