@@ -307,19 +307,36 @@ func (s *Store) compactFiles(ctx context.Context, sources []*file) error {
 		}
 	}
 	s.switchTo(outs, isSource)
-	err = s.cat.change(ctx, func() error {
-		for _, w := range outs {
-			if err := s.cat.putFile(w.file, &w.head, w.chunks); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	// With an index in the catalog a start does not read the file, so what else
+	// it holds must be in the catalog too.
+	if err = s.flush(ctx); err == nil {
+		err = s.cat.change(ctx, func() error { return s.putSealed(outs) })
+	}
 	if err != nil {
 		// The next start reads the files themselves.
 		s.log.Warn("index of a sealed file is not in the catalog", slog.String("error", err.Error()))
 	}
 	s.discardSources(sources, damaged)
+	return nil
+}
+
+func (s *Store) putSealed(outs []*sealing) error {
+	for _, w := range outs {
+		for id := range w.known {
+			s.mu.RLock()
+			g := s.descriptors[id]
+			s.mu.RUnlock()
+			if g == nil {
+				continue
+			}
+			if err := s.cat.putDescriptor(g); err != nil {
+				return err
+			}
+		}
+		if err := s.cat.putFile(w.file, &w.head, w.chunks); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -541,7 +558,7 @@ func (s *Store) loadSealed(ctx context.Context, e Entry) *loaded {
 		})
 	})
 	if err == nil && body != nil {
-		if l := s.indexed(e, body); l != nil {
+		if l := s.indexed(e, body); l != nil && s.described(l) {
 			return l
 		}
 	}
@@ -550,6 +567,16 @@ func (s *Store) loadSealed(ctx context.Context, e Entry) *loaded {
 		l.file.sealed, l.read = true, true
 	}
 	return l
+}
+
+// described reports whether the descriptors of all chunks are known.
+func (s *Store) described(l *loaded) bool {
+	for i := range l.chunks {
+		if s.descriptors[l.chunks[i].h.group] == nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Store) indexed(e Entry, body []byte) *loaded {

@@ -52,6 +52,7 @@ type loaded struct {
 	chunks     []foundChunk
 	groups     []*acquisition.Group
 	epochs     []acquisition.Epoch
+	places     []groupRecord
 	events     []acquisition.Event
 	amendments []Amendment
 	bad        []damage
@@ -222,6 +223,7 @@ func (s *Store) frame(l *loaded, off int64, h *header, payload []byte) {
 		var v acquisition.Epoch
 		if json.Unmarshal(payload, &v) == nil {
 			l.epochs = append(l.epochs, v)
+			l.places = append(l.places, groupRecord{Key: v.Group, Next: h.seq})
 		}
 	case kindEvent:
 		var v acquisition.Event
@@ -286,6 +288,9 @@ func (s *Store) index(all []*loaded) error {
 			for _, r := range l.head.Groups {
 				s.place(r)
 			}
+		}
+		for _, r := range l.places {
+			s.place(r)
 		}
 		for _, e := range l.epochs {
 			s.setEpoch(e)

@@ -250,8 +250,9 @@ func (s *Store) Close() error {
 	if was {
 		return nil
 	}
-	err := s.flush(context.Background()) //nolint:forbidigo // closing is not cancelled
-	return errors.Join(err, s.release())
+	// What the catalog does not take now it takes from the segments at the next start.
+	_ = s.flush(context.Background()) //nolint:forbidigo // closing is not cancelled
+	return s.release()
 }
 
 func (s *Store) release() error {
@@ -618,7 +619,14 @@ func (s *Store) noteEpoch(e acquisition.Epoch) error {
 	if err != nil {
 		return fmt.Errorf("describe epoch: %w", err)
 	}
-	s.extra = append(s.extra, note{h: header{kind: kindEpoch, epoch: uint64(e.ID)}, payload: text})
+	s.mu.RLock()
+	next := uint64(0)
+	if st := s.groups[e.Group]; st != nil {
+		next = st.next
+	}
+	s.mu.RUnlock()
+	// The next number shows at a reopen that the last block is lost.
+	s.extra = append(s.extra, note{h: header{kind: kindEpoch, epoch: uint64(e.ID), seq: next}, payload: text})
 	return nil
 }
 
