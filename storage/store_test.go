@@ -324,3 +324,12 @@ func cancelled(t *testing.T) (context.Context, context.CancelFunc) {
 	t.Cleanup(stop)
 	return ctx, stop
 }
+
+func contextOfChild() (context.Context, context.CancelFunc) {
+	return context.WithCancel(context.Background())
+}
+
+func contextWithoutCancel(t *testing.T) context.Context {
+	t.Helper()
+	return context.WithoutCancel(t.Context())
+}
