@@ -66,6 +66,7 @@ const (
 	forwarderFloor  = 250 * time.Millisecond // first back-off
 	forwarderCeil   = 5 * time.Second        // largest back-off, unless the sink asked for more
 	forwarderQueue  = 8 << 20                // bytes of new blocks in memory before they are left to the backlog
+	forwarderFresh  = 2 * time.Second        // what waited longer is left to the backlog when the live lane is behind
 	forwarderSave   = 10 * time.Second       // how often positions are saved: a page or two of the catalog each time
 	forwarderGrace  = 3 * time.Second        // for emptying at the stop
 	forwarderLook   = 10 * time.Minute       // how far before an outage the sink is looked through
@@ -86,6 +87,7 @@ type ForwarderOptions struct {
 	Compile     acquisition.Compile // for reconciling derived channels
 	Check       Digester            // what the sink holds, for reconciling; nil: the sink itself if it can say
 	Window      time.Duration       // of reconciling, default 10 min
+	CheckEvery  time.Duration       // how often to reconcile without an outage, default 1 h; negative: never
 	Now         func() int64        // Unix ns; nil: time.Now
 	Jitter      func() float64      // in [0, 1); nil: random
 	Logger      *slog.Logger        // nil: silent
@@ -108,6 +110,9 @@ type Forwarder struct {
 	bytes  int
 	ends   bool // no more waiting: the service stops
 	outage outage
+
+	sendingBacklog bool
+	checking       []pendingCheck
 
 	book sync.RWMutex // held while set-aside lines and positions move together
 
@@ -167,6 +172,9 @@ func NewForwarder(o ForwarderOptions) (*Forwarder, error) {
 	o.SaveEvery = orDefault(o.SaveEvery, forwarderSave)
 	o.Grace = orDefault(o.Grace, forwarderGrace)
 	o.Window = orDefault(o.Window, 10*time.Minute)
+	if o.CheckEvery == 0 {
+		o.CheckEvery = time.Hour
+	}
 	if o.Now == nil {
 		o.Now = func() int64 { return time.Now().UnixNano() }
 	}
@@ -210,16 +218,21 @@ func (f *Forwarder) Offer(blocks []*acquisition.Block) {
 		f.queue = append(f.queue, offered{b, now})
 		f.bytes += b.Bytes()
 	}
-	drop := 0
-	for f.bytes > f.o.QueueBytes && drop < len(f.queue) {
-		b := f.queue[drop].block
-		f.bytes -= b.Bytes()
-		f.group(b.Group.Key()).busy.Remove(Seqs{b.Seq, b.Seq + 1})
-		drop++
-	}
-	f.queue = slices.Delete(f.queue, 0, drop)
+	f.shed(func(offered) bool { return f.bytes > f.o.QueueBytes })
 	f.mu.Unlock()
 	poke(f.wake)
+}
+
+// shed leaves blocks to the backlog from the front of the queue, as long as
+// they are too many or too old. The caller holds f.mu.
+func (f *Forwarder) shed(excess func(q offered) bool) {
+	n := 0
+	for ; n < len(f.queue) && excess(f.queue[n]); n++ {
+		b := f.queue[n].block
+		f.bytes -= b.Bytes()
+		f.group(b.Group.Key()).busy.Remove(Seqs{b.Seq, b.Seq + 1})
+	}
+	f.queue = slices.Delete(f.queue, 0, n)
 }
 
 func poke(c chan struct{}) {
@@ -378,6 +391,11 @@ func (f *Forwarder) runLane(ctx, sending context.Context, which int) {
 			return
 		}
 		err := f.send(sending, which, batch)
+		if which == laneBacklog {
+			f.mu.Lock()
+			f.sendingBacklog = false
+			f.mu.Unlock()
+		}
 		if err == nil {
 			halved /= 2
 			continue
@@ -415,6 +433,10 @@ func (f *Forwarder) takeLive(ctx context.Context, limit int) []*acquisition.Bloc
 		fields, n := 0, 0
 		now := f.o.Now()
 		age := time.Duration(0)
+		if f.lanes[laneLive].failures > 0 || len(f.queue) > 0 && f.queued() > 2*limit {
+			// Behind: what is new comes first, the backlog takes the rest.
+			f.shed(func(q offered) bool { return now-q.at > int64(forwarderFresh) })
+		}
 		for ; n < len(f.queue) && (n == 0 || fields < limit); n++ {
 			q := f.queue[n]
 			fields += fieldsOf(q.block)
@@ -446,6 +468,15 @@ func (f *Forwarder) takeLive(ctx context.Context, limit int) []*acquisition.Bloc
 	}
 }
 
+// queued counts the fields that wait in the queue. The caller holds f.mu.
+func (f *Forwarder) queued() int {
+	n := 0
+	for _, q := range f.queue {
+		n += fieldsOf(q.block)
+	}
+	return n
+}
+
 // await returns when poked, after d, or when ctx ends; in the last case only
 // once the forwarder knows that it stops.
 func (f *Forwarder) await(ctx context.Context, poked chan struct{}, d time.Duration) {
@@ -470,6 +501,7 @@ func (f *Forwarder) takeBacklog(ctx, sending context.Context, limit int) []*acqu
 			return batch
 		}
 		f.mu.Lock()
+		f.sendingBacklog = false
 		ends := f.ends
 		f.mu.Unlock()
 		if ends {
@@ -518,6 +550,17 @@ func (f *Forwarder) claim(key acquisition.GroupKey) (Seqs, bool) {
 	if !g.loaded {
 		return Seqs{}, false
 	}
+	r, ok := g.waiting(held)
+	if ok {
+		g.busy.Add(r)
+		f.sendingBacklog = true
+	}
+	return r, ok
+}
+
+// waiting returns the oldest range that the sink has not answered for and that
+// no lane has in hand.
+func (g *forwardGroup) waiting(held Seqs) (Seqs, bool) {
 	r := Seqs{max(held.From, 1), min(held.To, g.settled)}
 	for {
 		free, ok := g.done.Missing(r)
@@ -525,7 +568,6 @@ func (f *Forwarder) claim(key acquisition.GroupKey) (Seqs, bool) {
 			return Seqs{}, false
 		}
 		if part, ok := g.busy.Missing(free); ok {
-			g.busy.Add(part)
 			return part, true
 		}
 		r.From = free.To

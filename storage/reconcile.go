@@ -369,69 +369,92 @@ func (f *Forwarder) takeBack(ctx context.Context, key acquisition.GroupKey, set 
 	return nil
 }
 
-// runChecks reconciles by itself after each outage, once the backlog of it has
-// been delivered: what a sink acknowledged shortly before it went away may be
-// gone too. What is missing is sent again once; what is missing after that is
-// reported.
+// pendingCheck is a comparison to come, once what it looks at is delivered.
+type pendingCheck struct {
+	from, to int64
+	why      string
+	resend   bool
+}
+
+// runChecks reconciles by itself: after each outage, for what a sink
+// acknowledged shortly before it went away may be gone too, and from time to
+// time, for a sink may forget without a word. What is missing is sent again
+// once; what is missing after that is reported.
 func (f *Forwarder) runChecks(ctx context.Context) {
 	if f.o.Check == nil {
 		return
 	}
 	ticker := time.NewTicker(forwarderTick)
 	defer ticker.Stop()
-	var again outage
+	checked := f.o.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		o, ready := f.checkable()
+		now := f.o.Now()
+		if f.o.CheckEvery > 0 && now-checked >= int64(f.o.CheckEvery) {
+			f.mu.Lock()
+			f.checking = append(f.checking, pendingCheck{checked - int64(reconcileSettle), now - int64(reconcileSettle), "time to time", true})
+			f.mu.Unlock()
+			checked = now
+		}
+		c, ready := f.checkable(now)
 		if !ready {
 			continue
 		}
-		resend := o != again
-		report, err := f.Reconcile(ctx, ReconcileQuery{From: o.from - int64(forwarderLook), To: o.to, Resend: resend})
+		report, err := f.Reconcile(ctx, ReconcileQuery{From: c.from, To: c.to, Resend: c.resend})
 		if ctx.Err() != nil {
 			return
 		}
-		f.reported(o, report, err)
-		f.mu.Lock()
+		f.reported(c, report, err)
 		if report.Resent > 0 {
-			again = o // look once more when it has been sent
-		} else if f.outage == o {
-			f.outage = outage{}
+			f.mu.Lock()
+			f.checking = append(f.checking, pendingCheck{c.from, c.to, "sent again", false})
+			f.mu.Unlock()
 		}
-		f.mu.Unlock()
 	}
 }
 
-// checkable returns the outage that is over and whose data are delivered.
-func (f *Forwarder) checkable() (outage, bool) {
-	now := f.o.Now()
+// checkable returns the next comparison if everything it looks at is settled
+// and delivered.
+func (f *Forwarder) checkable(now int64) (pendingCheck, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	o := f.outage
-	if o.from == 0 || o.to == 0 || now-o.to < int64(reconcileSettle) {
-		return o, false
+	if f.outage.to != 0 {
+		f.checking = append(f.checking, pendingCheck{f.outage.from - int64(forwarderLook), f.outage.to, "outage", true})
+		f.outage = outage{}
+	}
+	if len(f.checking) == 0 || f.lanes[laneLive].state != ForwarderOK || f.lanes[laneBacklog].state != ForwarderOK {
+		return pendingCheck{}, false
+	}
+	c := f.checking[0]
+	if now-c.to < int64(reconcileSettle) {
+		return c, false
+	}
+	if f.sendingBacklog {
+		return c, false
 	}
 	for key, g := range f.groups {
-		if r, ok := g.done.Missing(Seqs{max(f.o.Store.Held(key).From, 1), g.settled}); ok && !g.busy.Has(r.From) {
-			return o, false
+		if _, ok := g.waiting(f.o.Store.Held(key)); ok {
+			return c, false
 		}
 	}
-	return o, true
+	f.checking = f.checking[1:]
+	return c, true
 }
 
-func (f *Forwarder) reported(o outage, r ReconcileReport, err error) {
-	span := slog.Group("outage", slog.Time("from", time.Unix(0, o.from).UTC()), slog.Time("to", time.Unix(0, o.to).UTC()))
+func (f *Forwarder) reported(c pendingCheck, r ReconcileReport, err error) {
+	span := slog.Group("checked", slog.String("why", c.why), slog.Time("from", time.Unix(0, c.from).UTC()), slog.Time("to", time.Unix(0, c.to).UTC()))
 	sink := slog.String("sink", f.o.Name)
 	switch {
 	case errors.Is(err, context.Canceled):
 	case err != nil:
 		f.o.Logger.Warn("sink cannot be compared with the store; run reconcile later", sink, span, slog.Any("error", err))
+	case r.Agrees() && c.why != "time to time":
+		f.o.Logger.Info("sink holds what was delivered", sink, span, slog.Uint64("samples", r.Samples), slog.Int("windows", r.Windows))
 	case r.Agrees():
-		f.o.Logger.Info("sink holds everything after the outage", sink, span, slog.Uint64("samples", r.Samples), slog.Int("windows", r.Windows))
 	case r.Resent > 0:
 		f.o.Logger.Warn("sink has lost acknowledged data; it is sent again", sink, span, slog.Int("windows", len(r.Differences)), slog.Uint64("blocks", r.Resent))
 	default:
