@@ -97,7 +97,7 @@ func TestF034BrokerKilledStateLost(t *testing.T) {
 	p.hole.Store(false)
 	p.drop()
 	b.start(t)
-	s.wait(t, 10*time.Second, "connect again", func() bool { return s.ups.Load() >= 2 })
+	s.wait(t, 10*time.Second, "connect again", func() bool { return s.ups.Load() >= 2 && d.c.IsConnectionOpen() })
 	d.send(t, 30, 2000)
 	s.wait(t, 10*time.Second, "store", func() bool { return k.count() >= 80 })
 	k.mu.Lock()
