@@ -267,9 +267,13 @@ func (g *gate) machine(token string) (machine, bool) {
 // password reports whether a password is a user's. An unknown user takes as
 // long as a known one.
 func (g *gate) password(name, password string) (Role, bool) {
-	u, known := g.current().users[name]
+	users := g.current().users
+	u, known := users[name]
 	if !known {
-		u = user{iterations: passwordIterations, salt: make([]byte, 16), hash: make([]byte, sha256.Size)}
+		u = user{salt: make([]byte, 16), hash: make([]byte, sha256.Size)}
+		for _, x := range users {
+			u.iterations = max(u.iterations, x.iterations)
+		}
 	}
 	if len(password) > mostPassword {
 		password, known = "", false

@@ -1,6 +1,9 @@
 package web
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // SetTimes makes the limits of a server short.
 func (s *Server) SetTimes(header, body, stall, keepalive time.Duration) {
@@ -74,3 +77,6 @@ func (h *Hub) Waiting() (buckets int) {
 	})
 	return buckets
 }
+
+// ServeHTTP answers one request without a listener.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }

@@ -3,6 +3,9 @@ package web_test
 import (
 	"bytes"
 	"context"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -504,11 +507,13 @@ func accessFile(t *testing.T) string {
 		name string
 		role web.Role
 	}{{"li", web.Operator}, {"guest", web.Viewer}} {
-		line, err := web.UserLine(u.name, u.role, "correct horse "+u.name)
+		salt := []byte("salt of " + u.name)
+		hash, err := pbkdf2.Key(sha256.New, "correct horse "+u.name, salt, 100_000, 32)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.WriteString(line + "\n")
+		b64 := base64.RawStdEncoding
+		fmt.Fprintf(&b, "user %s %s pbkdf2-sha256 100000 %s %s\n", u.name, u.role, b64.EncodeToString(salt), b64.EncodeToString(hash))
 	}
 	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
