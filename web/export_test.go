@@ -3,6 +3,8 @@ package web
 import (
 	"net/http"
 	"time"
+
+	"pneudaq/acquisition"
 )
 
 // SetTimes makes the limits of a server short.
@@ -80,3 +82,23 @@ func (h *Hub) Waiting() (buckets int) {
 
 // ServeHTTP answers one request without a listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// NewShow returns a function that decodes a block for one stream and encodes
+// its frame.
+func NewShow(g *acquisition.Group, compile acquisition.Compile, points int) func(*acquisition.Block) int {
+	h := NewHub(HubOptions{Compile: compile})
+	list := []*wanted{}
+	for _, c := range g.Channels {
+		list = append(list, &wanted{channel: c.Name, name: g.Rig + "/" + c.Name, index: -1})
+	}
+	s := newStream(map[acquisition.GroupKey][]*wanted{g.Key(): list}, points, English)
+	if !h.join(s, 1, 0) {
+		panic("BUG: no place")
+	}
+	var buf []byte
+	return func(b *acquisition.Block) int {
+		h.show(b)
+		buf, _ = s.frames(buf[:0], 0)
+		return len(buf)
+	}
+}
