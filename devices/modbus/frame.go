@@ -74,9 +74,9 @@ func shapeOf(pdu []byte) shape {
 		s.bytes = 2 * quantity
 		s.length = 2 + s.bytes
 	case 5, 6, 15, 16:
-		s.length, s.echo = 5, 5
+		s.length, s.echo = 5, min(5, len(pdu))
 	case 22:
-		s.length, s.echo = 7, 7
+		s.length, s.echo = 7, min(7, len(pdu))
 	}
 	return s
 }

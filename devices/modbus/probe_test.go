@@ -18,7 +18,7 @@ import (
 
 // hmd60 is the self test of a Vaisala HMD60 (user guide, table 17): the wire
 // registers 0x1F00 to 0x1F02 never change.
-func hmd60(shift int, swap bool) *registersAndCoils {
+func hmd60(shift int, float ...uint16) *registersAndCoils {
 	m := newMemory()
 	put := func(a int, w ...uint16) {
 		for i, v := range w {
@@ -27,11 +27,7 @@ func hmd60(shift int, swap bool) *registersAndCoils {
 	}
 	put(0x1EF8, make([]uint16, 32)...)
 	put(0x1F00, 0xCFC7)
-	if swap {
-		put(0x1F01, 0xE666, 0xC2F6)
-	} else {
-		put(0x1F01, 0xC2F6, 0xE666)
-	}
+	put(0x1F01, float...)
 	return m
 }
 
@@ -56,7 +52,7 @@ func TestProbeClimbsToValues(t *testing.T) {
 	for _, scheme := range []string{"tcp", "rtu+tcp"} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
-			m := hmd60(0, false)
+			m := hmd60(0, 0xC2F6, 0xE666)
 			_, address := serve(t, simulator.ServerOptions{Units: map[byte]simulator.Memory{3: m, 4: &simulator.AddressMemory{Unit: 4}}, RTU: scheme != "tcp"})
 			r, err := modbus.Probe(t.Context(), modbus.ProbeOptions{
 				Endpoint: scheme + "://" + address, Timeout: 150 * time.Millisecond, Units: []byte{1, 3}, Constants: constants(),
@@ -90,17 +86,18 @@ func TestProbeClimbsToValues(t *testing.T) {
 // F095: an address that is off by one, and another word order, are named.
 func TestF095OffByOneRegister(t *testing.T) {
 	t.Parallel()
+	abcd := []uint16{0xC2F6, 0xE666}
 	for _, tc := range []struct {
 		shift int
-		swap  bool
+		float []uint16
 		want  []string
 	}{
-		{-1, false, []string{"one register before", "address_base: 1"}},
-		{1, false, []string{"one register behind", "address_base: 0"}},
-		{0, true, []string{"test float is found in the order CDAB"}},
-		{3, false, []string{"not found at holding 0x1F00 or beside it"}},
+		{-1, abcd, []string{"one register before", "address_base: 1"}},
+		{1, abcd, []string{"one register behind", "address_base: 0"}},
+		{0, []uint16{0xE666, 0xC2F6}, []string{"test float is found in the order CDAB"}},
+		{3, abcd, []string{"not found at holding 0x1F00 or beside it"}},
 	} {
-		_, address := serve(t, simulator.ServerOptions{Units: map[byte]simulator.Memory{1: hmd60(tc.shift, tc.swap)}})
+		_, address := serve(t, simulator.ServerOptions{Units: map[byte]simulator.Memory{1: hmd60(tc.shift, tc.float...)}})
 		r, err := modbus.Probe(t.Context(), modbus.ProbeOptions{Endpoint: "tcp://" + address, Units: []byte{1}, Constants: constants(), Timeout: 300 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +114,7 @@ func TestF095OffByOneRegister(t *testing.T) {
 // F026: the word order that a device suddenly has is found by its constant.
 func TestF026WordOrderChanged(t *testing.T) {
 	t.Parallel()
-	m := hmd60(0, false)
+	m := hmd60(0, 0xC2F6, 0xE666)
 	_, address := serve(t, simulator.ServerOptions{Units: map[byte]simulator.Memory{1: m}})
 	o := registers("tcp://"+address, 100*time.Millisecond, 1, 1)
 	o.Devices[0].Identity = []modbus.Check{{Name: "test float", Table: modbus.Holding, Address: 0x1F01, Words: []uint16{0xC2F6, 0xE666}}}
