@@ -89,7 +89,7 @@ func FuzzRTUAnswers(f *testing.F) { fuzzAnswers(f, "rtu+tcp://10.0.0.1:1") }
 func FuzzAnswerPDU(f *testing.F) {
 	hexed := func(s string) []byte {
 		var b []byte
-		for _, c := range strings.FieldsSeq(s) {
+		for c := range strings.FieldsSeq(s) {
 			v := byte(0)
 			for _, d := range c {
 				v = v<<4 | byte(strings.IndexRune("0123456789ABCDEF", d))
