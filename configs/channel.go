@@ -176,7 +176,7 @@ func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, 
 	if words > 1 && f.Order.absent() && f.Type.Set && !bits {
 		o.l.add(f.Type.At, s, pdOrderMissing, f.Type.V)
 	}
-	c.Register, _ = o.wireAddress(s, loc, d.AddressBase, words)
+	c.Register, _ = o.wireAddress(s, loc, d.AddressBase, words, d.basePlace())
 	o.channelBits(c, s, words)
 	if f.Scale.Set && f.Scale.V == 0 {
 		o.l.add(f.Scale.At, s, pdScaleZero)
@@ -195,7 +195,7 @@ func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, 
 	if f.DecimalsFrom.Set {
 		w := int(f.DecimalsFrom.V) - d.AddressBase
 		if w < 0 {
-			o.l.add(f.DecimalsFrom.At, s, pdBelowBase)
+			o.l.add(f.DecimalsFrom.At, s, pdBelowBase, d.basePlace().String())
 		} else {
 			a := uint16(w)
 			c.DecimalsFrom = &a

@@ -748,9 +748,9 @@ func Messages() []Message {
 		},
 		{
 			pdUnitTaken,
-			"unit {1} on bus {2} belongs to device {3}",
+			"unit {1} on bus {2} belongs to device {3}, at {4}",
 			"look at the address switches of both devices; if both names mean one device, make one entry of them",
-			"总线 {2} 上从站号 {1} 属于设备 {3}",
+			"总线 {2} 上从站号 {1} 属于 {4} 的设备 {3}",
 			"检查两台设备的地址开关；若是同一设备，请合并",
 		},
 		{
@@ -833,9 +833,9 @@ func Messages() []Message {
 		{
 			pdBelowBase,
 			"address 0 does not exist where the first register is number 1",
-			"check address_base of the device, and whether the manual counts from 0 or 1",
+			"check address_base ({1}), and whether the manual counts from 0 or 1",
 			"首个寄存器编号为 1 时不存在地址 0",
-			"检查设备的 address_base，以及手册从 0 还是 1 计数",
+			"检查 address_base（{1}），以及手册从 0 还是 1 计数",
 		},
 		{
 			pdBeyondTable,

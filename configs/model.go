@@ -293,10 +293,10 @@ func (o *loader) locate(s subject, at Place, optional bool, all ...located) (loc
 }
 
 // wireAddress takes the base off.
-func (o *loader) wireAddress(s subject, a located, base, words int) (uint16, bool) {
+func (o *loader) wireAddress(s subject, a located, base, words int, stated Place) (uint16, bool) {
 	w := int(a.at.V) - base
 	if w < 0 {
-		o.l.add(a.at.At, s, pdBelowBase)
+		o.l.add(a.at.At, s, pdBelowBase, stated.String())
 		return 0, false
 	}
 	if w+words > 1<<16 {
@@ -332,7 +332,7 @@ func (o *loader) register(m *Model, e *entry[registerFile]) {
 		located{TableInput, f.Input}, located{TableHolding, f.Holding})
 	if ok {
 		r.Table = loc.table
-		r.Address, _ = o.wireAddress(s, loc, m.AddressBase, r.Words())
+		r.Address, _ = o.wireAddress(s, loc, m.AddressBase, r.Words(), m.file.AddressBase.At)
 	}
 	o.bitTable(s, r.Table, f.Type, r.Decoding.Type)
 	o.order(s, f.Order, r.Words(), r.String > 0, &r.Decoding)

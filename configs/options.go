@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -310,7 +311,12 @@ func (r *Rig) tls(b *Bus) (*tls.Config, error) {
 
 // roots reads certificates of authorities.
 func roots(path string) (*x509.CertPool, error) {
-	data, err := os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %w", err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	data, err := io.ReadAll(io.LimitReader(f, MaxFile))
 	if err != nil {
 		return nil, fmt.Errorf("read %w", err)
 	}

@@ -362,7 +362,7 @@ func reference[T any](o *loader, v value[string], s subject, kind string, all []
 }
 
 func (o *loader) devices(r *Rig) {
-	units := map[string]string{}
+	units := map[string]*Device{}
 	for i := range r.file.Devices.V {
 		e := &r.file.Devices.V[i]
 		f := &e.V
@@ -403,7 +403,7 @@ func (o *loader) devices(r *Rig) {
 	}
 }
 
-func (o *loader) modbusDevice(d *Device, bus *Bus, s subject, units map[string]string) {
+func (o *loader) modbusDevice(d *Device, bus *Bus, s subject, units map[string]*Device) {
 	f := d.file
 	switch {
 	case f.AddressBase.Set:
@@ -418,14 +418,30 @@ func (o *loader) modbusDevice(d *Device, bus *Bus, s subject, units map[string]s
 		o.l.add(f.Unit.At, s, pdUnitID, strconv.Itoa(d.Unit))
 	}
 	key := bus.Name + "/" + strconv.Itoa(d.Unit)
-	if other, taken := units[key]; taken {
-		at := f.Unit.At
-		if !f.Unit.Set {
-			at = d.Place
-		}
-		o.l.add(at, s, pdUnitTaken, strconv.Itoa(d.Unit), bus.Name, other)
+	if other := units[key]; other != nil {
+		o.l.add(d.unitPlace(), s, pdUnitTaken, strconv.Itoa(d.Unit), bus.Name, other.Name, other.unitPlace().String())
 	}
-	units[key] = d.Name
+	before := *d
+	units[key] = &before
+}
+
+// unitPlace is where a device's unit id is written, or the device.
+func (d *Device) unitPlace() Place {
+	if d.file.Unit.Set {
+		return d.file.Unit.At
+	}
+	return d.Place
+}
+
+// basePlace is where it is said from what number a device counts.
+func (d *Device) basePlace() Place {
+	if !d.file.AddressBase.Set && d.Model != nil && d.Model.file.AddressBase.Set {
+		return d.Model.file.AddressBase.At
+	}
+	if d.file.AddressBase.Set {
+		return d.file.AddressBase.At
+	}
+	return d.Place
 }
 
 // deviceUnit checks that the model lets the device have a unit.
