@@ -163,6 +163,9 @@ func (w *wanted) append(b []byte) []byte {
 	b = append(b, ",\"v\":"...)
 	b = appendNumber(b, w.v)
 	b = append(b, ",\"q\":"...)
+	if w.q == acquisition.Good {
+		return append(b, "\"good\"}}"...)
+	}
 	b = appendText(b, w.q.String())
 	return append(b, "}}"...)
 }
