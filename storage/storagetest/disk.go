@@ -187,9 +187,17 @@ func (d *Disk) SetBytes(name string, b []byte) {
 // Kill returns the disk as a killed process leaves it: everything that was
 // written is there. The old disk has no power any more.
 func (d *Disk) Kill() *Disk {
+	out := d.Clone()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.off = true
+	return out
+}
+
+// Clone returns a disk of its own with what this one holds, all of it durable.
+func (d *Disk) Clone() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	out := New()
 	for n, f := range d.files {
 		out.files[n] = &inode{synced: slices.Clone(f.now), now: slices.Clone(f.now)}
