@@ -1,0 +1,1 @@
+export class DemoView { constructor(host) { this.host = host; } }

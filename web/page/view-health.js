@@ -1,0 +1,1 @@
+export class HealthView { constructor(host) { this.host = host; } }

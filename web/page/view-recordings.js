@@ -1,0 +1,1 @@
+export class RecordingsView { constructor(host) { this.host = host; } }

@@ -1,0 +1,1 @@
+export class SetupView { constructor(host) { this.host = host; } }
