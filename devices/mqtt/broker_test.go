@@ -304,7 +304,7 @@ type device struct {
 func newDevice(t *testing.T, url, id string) *device {
 	t.Helper()
 	o := paho.NewClientOptions().AddBroker("tcp" + url[len("mqtt"):]).SetClientID(id).SetCleanSession(false).SetConnectRetry(true).
-		SetConnectRetryInterval(50 * time.Millisecond).SetMaxReconnectInterval(200 * time.Millisecond).SetWriteTimeout(5 * time.Second).SetOrderMatters(true)
+		SetConnectRetryInterval(50 * time.Millisecond).SetMaxReconnectInterval(200 * time.Millisecond).SetConnectTimeout(time.Second).SetWriteTimeout(5 * time.Second).SetOrderMatters(true)
 	c := paho.NewClient(o)
 	if tok := c.Connect(); !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
 		t.Fatalf("the device does not reach the broker: %v", tok.Error())

@@ -129,7 +129,8 @@ func TestF035Partition(t *testing.T) {
 		began := time.Now()
 		d.send(t, 15, 2000)
 		s.wait(t, 10*time.Second, "notice", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.errs) > 0 })
-		if took := time.Since(began); took > 3300*time.Millisecond || took < 1500*time.Millisecond {
+		if took := time.Since(began); took > 4*time.Second || // 3 s, and a busy machine
+			took < 1500*time.Millisecond {
 			t.Errorf("noticed after %s, with a keepalive of 2 s", took)
 		}
 		s.mu.Lock()
