@@ -27,15 +27,12 @@ func (o *loader) channels(r *Rig) {
 			reference(o, f.Group, s, "group", r.Groups, func(g *Group) string { return g.Name })
 		}
 		c.Low, c.High = o.rangeOf(s, &f.Range)
-		unit, unitOK := acquisition.Unit{Dimension: acquisition.Ratio, Factor: 1, Name: "1"}, true
-		if f.Unit.Set {
-			unit, unitOK = o.unit(f.Unit, s)
-		}
-		o.channelOrigin(r, &c, s, unit, unitOK)
-		o.accuracy(f.Accuracy, unit, unitOK, s)
+		unit := o.channelUnit(f.Unit, s)
+		o.channelOrigin(r, &c, s, unit)
+		o.accuracy(f.Accuracy, unit, s)
 		if f.Instrument.Set {
 			c.Instrument = o.instrument(f.Instrument, r.origin, s)
-			o.instrumentUnit(&c, unit, unitOK, s)
+			o.instrumentUnit(&c, unit, s)
 		}
 		r.Channels = append(r.Channels, c)
 	}
@@ -50,13 +47,25 @@ func text(a value[accuracy]) string {
 	return number(a.V.Value) + " " + a.V.Of
 }
 
+// channelUnit returns the unit that a channel states, the plain ratio if it
+// states none, nil if it is not known.
+func (o *loader) channelUnit(v value[string], s subject) *acquisition.Unit {
+	if v.absent() {
+		return &acquisition.Unit{Dimension: acquisition.Ratio, Factor: 1, Name: "1"}
+	}
+	if u, ok := o.unit(v, s); ok {
+		return &u
+	}
+	return nil
+}
+
 // accuracy checks the unit of a half width: it may be a difference.
-func (o *loader) accuracy(a value[accuracy], unit acquisition.Unit, unitOK bool, s subject) {
+func (o *loader) accuracy(a value[accuracy], unit *acquisition.Unit, s subject) {
 	if !a.Set || a.V.Of == "" || a.V.Of == "% rdg" || a.V.Of == "% FS" {
 		return
 	}
 	u, ok := o.unit(value[string]{V: a.V.Of, At: a.At, Set: true}, s)
-	if !ok || !unitOK {
+	if !ok || unit == nil {
 		return
 	}
 	same := u.Dimension == unit.Dimension
@@ -68,9 +77,9 @@ func (o *loader) accuracy(a value[accuracy], unit acquisition.Unit, unitOK bool,
 }
 
 // channelOrigin finds out where a channel's value comes from.
-func (o *loader) channelOrigin(r *Rig, c *Channel, s subject, unit acquisition.Unit, unitOK bool) {
+func (o *loader) channelOrigin(r *Rig, c *Channel, s subject, unit *acquisition.Unit) {
 	f := c.file
-	loc, stated := o.locate(s, c.Place, true, located{TableCoil, f.Coil}, located{TableDiscrete, f.Discrete},
+	loc, stated := o.locate(s, located{TableCoil, f.Coil}, located{TableDiscrete, f.Discrete},
 		located{TableInput, f.Input}, located{TableHolding, f.Holding}, located{TableFIFO, f.FIFO})
 	var device *Device
 	if f.Device.Set {
@@ -96,9 +105,9 @@ func (o *loader) channelOrigin(r *Rig, c *Channel, s subject, unit acquisition.U
 			o.l.add(c.Place, s, pdRegisterOnMQTT, device.Name, bus.Name)
 			return
 		}
-		o.registerChannel(c, s, device, loc, stated, unit, unitOK)
+		o.registerChannel(c, s, device, loc, unit)
 	case payload, o.ofMQTT(r, c, device):
-		o.payloadChannel(r, c, s, device, unit, unitOK)
+		o.payloadChannel(r, c, s, device, unit)
 	default:
 		if wrong := slices.ContainsFunc([]value[address]{f.Coil, f.Discrete, f.Input, f.Holding, f.FIFO}, func(a value[address]) bool { return !a.absent() }); !wrong && f.Register.absent() && (f.Device.absent() || device != nil) {
 			o.l.add(c.Place, s, pdNoOrigin)
@@ -147,9 +156,9 @@ func (o *loader) borrow(r *Rig, c *Channel, s subject) {
 
 // registerChannel resolves a channel that is read from a register: by the
 // name of the model's register, or stated and then compared with the model.
-func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, stated bool, unit acquisition.Unit, unitOK bool) {
+func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, unit *acquisition.Unit) {
 	f := c.file
-	if f.Register.Set && stated {
+	if f.Register.Set && loc.table != "" {
 		o.l.add(loc.at.At, s, pdTwoAddresses, "register", loc.table)
 		return
 	}
@@ -157,7 +166,7 @@ func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, 
 		o.l.add(f.Texts.At, s, pdOnlyMQTT, "texts")
 	}
 	if f.Register.Set {
-		o.namedRegister(c, s, d, unit, unitOK)
+		o.namedRegister(c, s, d, unit)
 		return
 	}
 	c.Table = loc.table
@@ -172,11 +181,11 @@ func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, 
 	}
 	o.bitTable(s, loc.table, f.Type, c.Decoding.Type)
 	words := c.Decoding.Type.Words()
-	o.order(s, f.Order, words, false, &c.Decoding)
+	o.order(s, f.Order, words, &c.Decoding)
 	if words > 1 && f.Order.absent() && f.Type.Set && !bits {
 		o.l.add(f.Type.At, s, pdOrderMissing, f.Type.V)
 	}
-	c.Register, _ = o.wireAddress(s, loc, d.AddressBase, words, d.basePlace())
+	c.Register = o.wireAddress(s, loc, d.AddressBase, words, d.basePlace())
 	o.channelBits(c, s, words)
 	if f.Scale.Set && f.Scale.V == 0 {
 		o.l.add(f.Scale.At, s, pdScaleZero)
@@ -208,23 +217,23 @@ func (o *loader) registerChannel(c *Channel, s subject, d *Device, loc located, 
 	if c.Writable && (loc.table == TableDiscrete || loc.table == TableInput || loc.table == TableFIFO) {
 		o.l.add(f.Writable.At, s, pdReadOnlyTable, loc.table)
 	}
-	if !unitOK {
+	if unit == nil {
 		return
 	}
-	from := unit
+	from := *unit
 	if f.RegisterUnit.Set {
 		ru, ok := o.unit(f.RegisterUnit, s)
 		if !ok {
 			return
 		}
-		if !o.sameDimension(f.RegisterUnit.At, s, ru, unit) {
+		if !o.sameDimension(f.RegisterUnit.At, s, ru, *unit) {
 			return
 		}
 		from = ru
 	}
-	c.Decoding.Scale, c.Decoding.Offset = convert(f.Scale.V, f.Offset.V, from, unit)
+	c.Decoding.Scale, c.Decoding.Offset = convert(f.Scale.V, f.Offset.V, from, *unit)
 	if d.Model != nil {
-		o.compareWithModel(c, s, d, loc, from, unit)
+		o.compareWithModel(c, s, d, loc, from, *unit)
 	}
 }
 
@@ -259,7 +268,7 @@ func (o *loader) sameDimension(at Place, s subject, from, to acquisition.Unit) b
 }
 
 // namedRegister takes everything from the model.
-func (o *loader) namedRegister(c *Channel, s subject, d *Device, unit acquisition.Unit, unitOK bool) {
+func (o *loader) namedRegister(c *Channel, s subject, d *Device, unit *acquisition.Unit) {
 	f := c.file
 	if d.Model == nil {
 		if !d.file.Model.Set {
@@ -267,14 +276,16 @@ func (o *loader) namedRegister(c *Channel, s subject, d *Device, unit acquisitio
 		}
 		return
 	}
-	for _, k := range []struct {
-		name string
-		set  bool
-		at   Place
-	}{
-		{"type", f.Type.Set, f.Type.At}, {"order", f.Order.Set, f.Order.At}, {"scale", f.Scale.Set, f.Scale.At}, {"offset", f.Offset.Set, f.Offset.At},
-		{"register_unit", f.RegisterUnit.Set, f.RegisterUnit.At}, {"bit", f.Bit.Set, f.Bit.At}, {"bits", f.Bits.Set, f.Bits.At},
-		{"decimals_from", f.DecimalsFrom.Set, f.DecimalsFrom.At}, {"sentinels", f.Sentinels.Set, f.Sentinels.At},
+	for _, k := range []statedKey{
+		{"type", f.Type.Set, f.Type.At},
+		{"order", f.Order.Set, f.Order.At},
+		{"scale", f.Scale.Set, f.Scale.At},
+		{"offset", f.Offset.Set, f.Offset.At},
+		{"register_unit", f.RegisterUnit.Set, f.RegisterUnit.At},
+		{"bit", f.Bit.Set, f.Bit.At},
+		{"bits", f.Bits.Set, f.Bits.At},
+		{"decimals_from", f.DecimalsFrom.Set, f.DecimalsFrom.At},
+		{"sentinels", f.Sentinels.Set, f.Sentinels.At},
 	} {
 		if k.set {
 			o.l.add(k.at, s, pdModelSays, k.name, f.Register.V)
@@ -299,14 +310,14 @@ func (o *loader) namedRegister(c *Channel, s subject, d *Device, unit acquisitio
 			c.DecimalsFrom = &dec.Address
 		}
 	}
-	if !unitOK {
+	if unit == nil {
 		return
 	}
-	from, ok := o.registerUnit(f.Unit, f.Register.At, c, s, d, reg, unit)
+	from, ok := o.registerUnit(f.Unit, f.Register.At, c, s, d, reg, *unit)
 	if !ok {
 		return
 	}
-	c.Decoding.Scale, c.Decoding.Offset = convert(reg.Decoding.Scale, reg.Decoding.Offset, from, unit)
+	c.Decoding.Scale, c.Decoding.Offset = convert(reg.Decoding.Scale, reg.Decoding.Offset, from, *unit)
 	if c.Low == c.High && reg.Low != reg.High {
 		c.Low, c.High = from.ToSI(reg.Low), from.ToSI(reg.High)
 		c.Low, c.High = unit.FromSI(c.Low), unit.FromSI(c.High)
@@ -465,7 +476,7 @@ func hexAddress(a int) string {
 }
 
 // payloadChannel resolves a channel that comes in messages.
-func (o *loader) payloadChannel(r *Rig, c *Channel, s subject, d *Device, unit acquisition.Unit, unitOK bool) {
+func (o *loader) payloadChannel(r *Rig, c *Channel, s subject, d *Device, unit *acquisition.Unit) {
 	f := c.file
 	c.Origin = FromPayload
 	c.Decoding.Origin = acquisition.FromNumbers
@@ -476,13 +487,14 @@ func (o *loader) payloadChannel(r *Rig, c *Channel, s subject, d *Device, unit a
 		}
 		c.Texts[f.Texts.V[i].Key] = f.Texts.V[i].V.V
 	}
-	for _, k := range []struct {
-		name string
-		set  bool
-		at   Place
-	}{
-		{"type", f.Type.Set, f.Type.At}, {"order", f.Order.Set, f.Order.At}, {"bit", f.Bit.Set, f.Bit.At}, {"bits", f.Bits.Set, f.Bits.At},
-		{"decimals_from", f.DecimalsFrom.Set, f.DecimalsFrom.At}, {"atomic", f.Atomic.Set, f.Atomic.At}, {"sentinels", f.Sentinels.Set, f.Sentinels.At},
+	for _, k := range []statedKey{
+		{"type", f.Type.Set, f.Type.At},
+		{"order", f.Order.Set, f.Order.At},
+		{"bit", f.Bit.Set, f.Bit.At},
+		{"bits", f.Bits.Set, f.Bits.At},
+		{"decimals_from", f.DecimalsFrom.Set, f.DecimalsFrom.At},
+		{"atomic", f.Atomic.Set, f.Atomic.At},
+		{"sentinels", f.Sentinels.Set, f.Sentinels.At},
 	} {
 		if k.set {
 			o.l.add(k.at, s, pdOnlyModbus, k.name)
@@ -506,18 +518,18 @@ func (o *loader) payloadChannel(r *Rig, c *Channel, s subject, d *Device, unit a
 	if f.Scale.Set && f.Scale.V == 0 {
 		o.l.add(f.Scale.At, s, pdScaleZero)
 	}
-	if !unitOK {
+	if unit == nil {
 		return
 	}
-	from := unit
+	from := *unit
 	if f.RegisterUnit.Set {
 		ru, ok := o.unit(f.RegisterUnit, s)
-		if !ok || !o.sameDimension(f.RegisterUnit.At, s, ru, unit) {
+		if !ok || !o.sameDimension(f.RegisterUnit.At, s, ru, *unit) {
 			return
 		}
 		from = ru
 	}
-	c.Decoding.Scale, c.Decoding.Offset = convert(f.Scale.V, f.Offset.V, from, unit)
+	c.Decoding.Scale, c.Decoding.Offset = convert(f.Scale.V, f.Offset.V, from, *unit)
 }
 
 // sameRegister warns of two channels that read the same bits.
@@ -558,11 +570,7 @@ func (o *loader) derived(r *Rig) {
 		c.Low, c.High = o.rangeOf(s, &f.Range)
 		c.Decoding.Origin, c.Decoding.Expression = acquisition.FromExpression, f.Expr.V
 		c.Address = "computed: " + f.Expr.V
-		unit, unitOK := acquisition.Unit{}, !f.Unit.Set
-		if f.Unit.Set {
-			unit, unitOK = o.unit(f.Unit, s)
-		}
-		o.accuracy(f.Accuracy, unit, unitOK, s)
+		o.accuracy(f.Accuracy, o.channelUnit(f.Unit, s), s)
 		if f.Group.Set {
 			reference(o, f.Group, s, "group", r.Groups, func(g *Group) string { return g.Name })
 		}

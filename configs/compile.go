@@ -75,8 +75,7 @@ func Compile(text string, channels []string) (acquisition.Expression, error) {
 	}
 	program, err := expr.Compile(text, options...)
 	if err != nil {
-		var e *file.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*file.Error](err); ok {
 			return fail(max(1, e.Line), e.Column+1, "%s", explain(e.Message, channels))
 		}
 		return fail(1, 1, "%s", err)
@@ -185,7 +184,7 @@ func (c *compiler) node(n ast.Node) evaluate {
 	return c.fail(n, "this is not part of expressions here: use numbers, channels, + - * / **, comparisons, and, or, not, a ? b : c and functions")
 }
 
-func truth(b bool) float64 {
+func truth(b bool) float64 { //nolint:revive // a bool as a number
 	if b {
 		return 1
 	}
@@ -323,8 +322,8 @@ func (o *loader) expression(r *Rig, text value[string], group, self string, s su
 	if err == nil {
 		return
 	}
-	var e *ExpressionError
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*ExpressionError](err)
+	if !ok {
 		return
 	}
 	at := text.At
@@ -338,13 +337,14 @@ func (o *loader) expression(r *Rig, text value[string], group, self string, s su
 		at.Column += e.Column - 1
 	}
 	// A name that exists in another group is the most frequent mistake.
+	word, _, _ := strings.Cut(e.Message, " ")
 	for i := range r.Channels {
 		c := &r.Channels[i]
-		if word := strings.SplitN(e.Message, " ", 2)[0]; c.Name == word && c.Group != group {
+		if c.Name == word && c.Group != group {
 			o.l.add(at, s, pdOtherGroup, word, c.Group, group)
 			return
 		}
-		if word := strings.SplitN(e.Message, " ", 2)[0]; c.Name == word && c.Origin == FromExpression {
+		if c.Name == word && c.Origin == FromExpression {
 			o.l.add(at, s, pdDerivedOfDerived, word)
 			return
 		}

@@ -80,15 +80,6 @@ func (e *entries[T]) find(name string) *entry[T] {
 	return nil
 }
 
-// names returns the names in their order.
-func (e *entries[T]) names() []string {
-	all := make([]string, len(e.V))
-	for i := range e.V {
-		all[i] = e.V[i].Key
-	}
-	return all
-}
-
 // decoder fills file structures from nodes.
 type decoder struct {
 	l       *list
@@ -116,7 +107,7 @@ func (d *decoder) structure(n *node, into any) {
 	for i := range t.NumField() {
 		tag := t.Field(i).Tag
 		key := tag.Get("yaml")
-		f, ok := v.Field(i).Addr().Interface().(field)
+		f, ok := reflect.TypeAssert[field](v.Field(i).Addr())
 		if key == "" || !ok {
 			continue
 		}
@@ -182,8 +173,8 @@ func foreignWords() map[string]string {
 // keysOf returns the keys of a file structure in their order.
 func keysOf(t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		if k := t.Field(i).Tag.Get("yaml"); k != "" {
+	for f := range t.Fields() {
+		if k := f.Tag.Get("yaml"); k != "" {
 			keys = append(keys, k)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // run alike.
 func (r *Rig) Digest() string {
 	h := sha256.New()
-	if err := json.NewEncoder(h).Encode(r); err != nil {
+	if err := json.NewEncoder(h).Encode(r); err != nil { //nolint:musttag // only ever compared
 		_, _ = io.WriteString(h, err.Error()) // a range without end is no JSON; the text below tells rigs apart
 	}
 	if d := r.loader.l.files[r.File]; d != nil {

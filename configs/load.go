@@ -14,7 +14,7 @@ import (
 // The bundle is what a binary carries so that a demonstration needs no files.
 //
 //go:embed rigs models wires
-var bundled embed.FS //nolint:gochecknoglobals // go:embed has no other form
+var bundled embed.FS
 
 // Bundle returns the bundled files: rigs, models and wires.
 func Bundle() fs.FS { return bundled }
@@ -33,6 +33,7 @@ type origin struct {
 // diskFS opens files of this machine by their plain path.
 type diskFS struct{}
 
+// Open opens a file by its path.
 func (diskFS) Open(name string) (fs.File, error) { return os.Open(name) } //nolint:wrapcheck // passed through as fs.FS asks
 
 func disk(dir string) origin { return origin{fsys: diskFS{}, dir: dir} }
@@ -185,10 +186,10 @@ func (o *loader) load(paths []string) ([]*Rig, *Service) {
 			continue
 		}
 		service = o.service(d, f.origin)
-		for n, path := range service.Rigs {
-			r := named{origin: disk(filepath.Dir(path)), path: path, shown: path}
-			if strings.HasPrefix(path, bundlePrefix) || f.origin.prefix != "" {
-				r = find(path)
+		for n, file := range service.Rigs {
+			r := named{origin: disk(filepath.Dir(file)), path: file, shown: file}
+			if strings.HasPrefix(file, bundlePrefix) || f.origin.prefix != "" {
+				r = find(file)
 			}
 			if !r.origin.exists(r.path) {
 				o.l.add(service.places[n], subject{"service", service.Name}, pdFileMissing, r.path)
@@ -208,11 +209,11 @@ func (o *loader) load(paths []string) ([]*Rig, *Service) {
 }
 
 // LoadService reads a service file and the rigs that it names.
-func LoadService(path string) (*Service, []*Rig, Problems) {
+func LoadService(name string) (*Service, []*Rig, Problems) {
 	o := newLoader()
-	rigs, service := o.load([]string{path})
+	rigs, service := o.load([]string{name})
 	if service == nil && len(o.l.errors) == 0 {
-		o.l.add(Place{File: path, Line: 1, Column: 1}, subject{}, pdWrongKind, string(KindRig), string(KindService))
+		o.l.add(Place{File: name, Line: 1, Column: 1}, subject{}, pdWrongKind, string(KindRig), string(KindService))
 	}
 	return service, rigs, o.problems()
 }

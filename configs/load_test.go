@@ -49,3 +49,14 @@ func TestBundledRigsLoad(t *testing.T) {
 		})
 	}
 }
+
+func TestTheExampleServiceLoads(t *testing.T) {
+	t.Parallel()
+	s, rigs, problems := configs.LoadService("systemd/gateway.yaml")
+	if problems != nil {
+		t.Fatal(problems.Text(configs.English))
+	}
+	if s.Name != "gateway-1" || len(rigs) != 1 {
+		t.Errorf("%+v, %d rigs", s, len(rigs))
+	}
+}

@@ -269,41 +269,31 @@ type located struct {
 	at    value[address]
 }
 
-// locate returns which table and address a file states; several or none are
-// problems unless optional.
-func (o *loader) locate(s subject, at Place, optional bool, all ...located) (located, bool) {
-	var found []located
-	for _, a := range all {
-		if a.at.Set {
-			found = append(found, a)
-		}
-	}
-	switch len(found) {
-	case 0:
-		given := slices.ContainsFunc(all, func(a located) bool { return !a.at.absent() })
-		if !optional && !given {
-			o.l.add(at, s, pdNoAddress)
-		}
+// locate returns which table and address a file states, and false if it states
+// none; several are a problem.
+func (o *loader) locate(s subject, all ...located) (located, bool) {
+	all = slices.DeleteFunc(all, func(a located) bool { return !a.at.Set })
+	if len(all) == 0 {
 		return located{}, false
-	case 1:
-		return found[0], true
 	}
-	o.l.add(found[1].at.At, s, pdTwoAddresses, found[0].table, found[1].table)
-	return found[0], true
+	if len(all) > 1 {
+		o.l.add(all[1].at.At, s, pdTwoAddresses, all[0].table, all[1].table)
+	}
+	return all[0], true
 }
 
 // wireAddress takes the base off.
-func (o *loader) wireAddress(s subject, a located, base, words int, stated Place) (uint16, bool) {
+func (o *loader) wireAddress(s subject, a located, base, words int, stated Place) uint16 {
 	w := int(a.at.V) - base
 	if w < 0 {
 		o.l.add(a.at.At, s, pdBelowBase, stated.String())
-		return 0, false
+		return 0
 	}
 	if w+words > 1<<16 {
 		o.l.add(a.at.At, s, pdBeyondTable, strconv.Itoa(int(a.at.V)))
-		return 0, false
+		return 0
 	}
-	return uint16(w), true
+	return uint16(w)
 }
 
 func (o *loader) register(m *Model, e *entry[registerFile]) {
@@ -328,14 +318,17 @@ func (o *loader) register(m *Model, e *entry[registerFile]) {
 	} else if inherited == nil && f.Coil.absent() && f.Discrete.absent() && f.Type.absent() {
 		o.l.add(e.At, s, pdMissingKey, "type", "how the bits are read")
 	}
-	loc, ok := o.locate(s, e.At, inherited != nil, located{TableCoil, f.Coil}, located{TableDiscrete, f.Discrete},
+	loc, ok := o.locate(s, located{TableCoil, f.Coil}, located{TableDiscrete, f.Discrete},
 		located{TableInput, f.Input}, located{TableHolding, f.Holding})
+	if !ok && inherited == nil && f.Coil.absent() && f.Discrete.absent() && f.Input.absent() && f.Holding.absent() {
+		o.l.add(e.At, s, pdNoAddress)
+	}
 	if ok {
 		r.Table = loc.table
-		r.Address, _ = o.wireAddress(s, loc, m.AddressBase, r.Words(), m.file.AddressBase.At)
+		r.Address = o.wireAddress(s, loc, m.AddressBase, r.Words(), m.file.AddressBase.At)
 	}
 	o.bitTable(s, r.Table, f.Type, r.Decoding.Type)
-	o.order(s, f.Order, r.Words(), r.String > 0, &r.Decoding)
+	o.order(s, f.Order, r.Decoding.Type.Words(), &r.Decoding)
 	if f.Bit.Set {
 		r.Decoding.Bit = uint8(f.Bit.V)
 	}
@@ -410,7 +403,7 @@ func (o *loader) bitTable(s subject, table string, stated value[string], t acqui
 }
 
 // order takes the letters and checks them against the number of registers.
-func (o *loader) order(s subject, letters value[string], words int, text bool, into *acquisition.Decoding) {
+func (o *loader) order(s subject, letters value[string], words int, into *acquisition.Decoding) {
 	if !letters.Set {
 		return
 	}
@@ -418,7 +411,7 @@ func (o *loader) order(s subject, letters value[string], words int, text bool, i
 	if err != nil {
 		return // said by the decoder
 	}
-	if len(letters.V) == 2 && words > 1 && !text {
+	if len(letters.V) == 2 && words > 1 {
 		o.l.add(letters.At, s, pdOrderLetters, letters.V, strconv.Itoa(words))
 	}
 	into.Order = v

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -154,9 +155,7 @@ func twinRun(t *testing.T, rig *configs.Rig) map[string]float64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, v := range map[string]float64{"sensors.ideal": 1, "plc.auto": 0, "host.timeout": 0, "dwell": 0.3, "points": 12, "dut.place": 7} {
-			options.Params[name] = v
-		}
+		maps.Copy(options.Params, map[string]float64{"sensors.ideal": 1, "plc.auto": 0, "host.timeout": 0, "dwell": 0.3, "points": 12, "dut.place": 7})
 		for i := range options.Buses {
 			options.Buses[i].Listen = "none"
 		}

@@ -116,8 +116,8 @@ func (o *loader) instrumentFrom(f named) *Instrument {
 }
 
 // instrumentUnit checks that the instrument measures what the channel says.
-func (o *loader) instrumentUnit(c *Channel, unit acquisition.Unit, unitOK bool, s subject) {
-	if c.Instrument == nil || !unitOK {
+func (o *loader) instrumentUnit(c *Channel, unit *acquisition.Unit, s subject) {
+	if c.Instrument == nil || unit == nil {
 		return
 	}
 	iu, err := acquisition.LookupUnit(c.Instrument.Unit)
@@ -146,9 +146,9 @@ const (
 	EnvInfluxURL       = "PNEUDAQ_INFLUX_URL"
 	EnvInfluxOrg       = "PNEUDAQ_INFLUX_ORG"
 	EnvInfluxBucket    = "PNEUDAQ_INFLUX_BUCKET"
-	EnvInfluxToken     = "PNEUDAQ_INFLUX_TOKEN" //nolint:gosec // the name of the variable, not a secret
-	EnvInfluxTokenFile = "PNEUDAQ_INFLUX_TOKEN_FILE"
-	EnvMQTTPassword    = "PNEUDAQ_MQTT_PASSWORD" //nolint:gosec // the name of the variable, not a secret
+	EnvInfluxToken     = "PNEUDAQ_INFLUX_TOKEN"      //nolint:gosec // the name of the variable, not a secret
+	EnvInfluxTokenFile = "PNEUDAQ_INFLUX_TOKEN_FILE" //nolint:gosec // the name of the variable, not a secret
+	EnvMQTTPassword    = "PNEUDAQ_MQTT_PASSWORD"     //nolint:gosec // the name of the variable, not a secret
 	EnvData            = "PNEUDAQ_DATA"
 	EnvListen          = "PNEUDAQ_LISTEN"
 )

@@ -39,7 +39,7 @@ func (p Place) String() string {
 
 // Problem is one thing that a person must put right, with its place, what it
 // means and what to do.
-type Problem struct {
+type Problem struct { //nolint:errname // what a person reads of is a problem
 	Code  Code   `json:"code"`
 	Place        // of what is wrong
 	Where string `json:"where,omitempty"` // bus, device, channel or register, for example "channel p1"
@@ -81,8 +81,7 @@ func (p Problem) In(l Language) Problem {
 // Error returns place, code, subject, meaning and remedy in one line.
 func (p Problem) Error() string {
 	var b strings.Builder
-	b.WriteString(p.Place.String())
-	b.WriteString(": ")
+	b.WriteString(p.Place.String() + ": ") //nolint:staticcheck // String of the place, not of the problem
 	b.WriteString(string(p.Code))
 	b.WriteByte(' ')
 	if p.Where != "" {
@@ -154,7 +153,7 @@ func margin(line string, column int) string {
 }
 
 // Problems is all that is wrong, in the order of files and lines.
-type Problems []Problem
+type Problems []Problem //nolint:errname // as above
 
 // Error returns all problems in English, one a line.
 func (p Problems) Error() string {

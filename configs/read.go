@@ -106,8 +106,7 @@ func readFile(fsys fs.FS, name, shown string, l *list) *document {
 // plainError returns an error's text without the name of the file, which the
 // place says already.
 func plainError(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err.Error()
 	}
 	return err.Error()
@@ -234,8 +233,7 @@ func parseYAML(text string) (file *ast.File, bad *syntaxError) {
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		var e yaml.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[yaml.Error](err); ok {
 			return nil, &syntaxError{message: e.GetMessage(), token: e.GetToken()}
 		}
 		return nil, &syntaxError{message: err.Error()}

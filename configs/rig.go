@@ -249,24 +249,34 @@ func (o *loader) buses(r *Rig) {
 	}
 }
 
+// statedKey is a key of a file with whether and where it is given.
+type statedKey struct {
+	name string
+	set  bool
+	at   Place
+}
+
 // busKeys refuses keys of the other protocol.
 func (o *loader) busKeys(b Bus, s subject) {
 	f := b.file
 	if b.Endpoint == "" {
 		return
 	}
-	type key struct {
-		name string
-		set  bool
-		at   Place
+	modbusOnly := []statedKey{
+		{"timeout", f.Timeout.Set, f.Timeout.At},
+		{"retries", f.Retries.Set, f.Retries.At},
+		{"inflight", f.Inflight.Set, f.Inflight.At},
+		{"pause", f.Pause.Set, f.Pause.At},
+		{"gap_limit", f.GapLimit.Set, f.GapLimit.At},
 	}
-	modbusOnly := []key{
-		{"timeout", f.Timeout.Set, f.Timeout.At}, {"retries", f.Retries.Set, f.Retries.At}, {"inflight", f.Inflight.Set, f.Inflight.At},
-		{"pause", f.Pause.Set, f.Pause.At}, {"gap_limit", f.GapLimit.Set, f.GapLimit.At},
-	}
-	mqttOnly := []key{
-		{"client_id", f.ClientID.Set, f.ClientID.At}, {"username", f.Username.Set, f.Username.At}, {"password_file", f.PasswordFile.Set, f.PasswordFile.At},
-		{"keep_alive", f.KeepAlive.Set, f.KeepAlive.At}, {"window", f.Window.Set, f.Window.At}, {"max_packet", f.MaxPacket.Set, f.MaxPacket.At}, {"max_topics", f.MaxTopics.Set, f.MaxTopics.At},
+	mqttOnly := []statedKey{
+		{"client_id", f.ClientID.Set, f.ClientID.At},
+		{"username", f.Username.Set, f.Username.At},
+		{"password_file", f.PasswordFile.Set, f.PasswordFile.At},
+		{"keep_alive", f.KeepAlive.Set, f.KeepAlive.At},
+		{"window", f.Window.Set, f.Window.At},
+		{"max_packet", f.MaxPacket.Set, f.MaxPacket.At},
+		{"max_topics", f.MaxTopics.Set, f.MaxTopics.At},
 	}
 	for _, k := range modbusOnly {
 		if k.set && b.MQTT {
@@ -574,15 +584,18 @@ func (o *loader) groupKeys(g *Group, bus *Bus, s subject) {
 		if f.Period.absent() {
 			o.l.add(g.Place, s, pdMissingKey, "period", "distance of scans, for example 100ms")
 		}
-		for _, k := range []struct {
-			name string
-			set  bool
-			at   Place
-		}{
-			{"topics", f.Topics.Set, f.Topics.At}, {"payload", f.Payload.Set, f.Payload.At}, {"sequence", f.Sequence.Set, f.Sequence.At},
-			{"time", f.Time.Set, f.Time.At}, {"qos", f.QoS.Set, f.QoS.At}, {"expect_every", f.ExpectEvery.Set, f.ExpectEvery.At},
-			{"order", f.Order.Set, f.Order.At}, {"hold", f.Hold.Set, f.Hold.At}, {"join", f.Join.Set, f.Join.At},
-			{"skew", f.Skew.Set, f.Skew.At}, {"max_age", f.MaxAge.Set, f.MaxAge.At},
+		for _, k := range []statedKey{
+			{"topics", f.Topics.Set, f.Topics.At},
+			{"payload", f.Payload.Set, f.Payload.At},
+			{"sequence", f.Sequence.Set, f.Sequence.At},
+			{"time", f.Time.Set, f.Time.At},
+			{"qos", f.QoS.Set, f.QoS.At},
+			{"expect_every", f.ExpectEvery.Set, f.ExpectEvery.At},
+			{"order", f.Order.Set, f.Order.At},
+			{"hold", f.Hold.Set, f.Hold.At},
+			{"join", f.Join.Set, f.Join.At},
+			{"skew", f.Skew.Set, f.Skew.At},
+			{"max_age", f.MaxAge.Set, f.MaxAge.At},
 		} {
 			if k.set {
 				o.l.add(k.at, s, pdOnlyMQTT, k.name)

@@ -59,10 +59,10 @@ func Schema(k Kind) ([]byte, error) {
 func (s *schemas) object(t reflect.Type) jsonObject {
 	properties := jsonObject{}
 	required := []string{}
-	for i := range t.NumField() {
-		tag := t.Field(i).Tag
+	for member := range t.Fields() {
+		tag := member.Tag
 		key := tag.Get("yaml")
-		f, ok := reflect.New(t.Field(i).Type).Interface().(field)
+		f, ok := reflect.TypeAssert[field](reflect.New(member.Type))
 		if key == "" || !ok {
 			continue
 		}

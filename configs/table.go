@@ -349,7 +349,8 @@ func (r *Rig) rows() []Row {
 			decoding.Scale, decoding.Offset = c.file.Scale.V, c.file.Offset.V
 			row.RegisterUnit = c.file.RegisterUnit.V
 		}
-		row.decoding(c.Table, int(c.Register)+d.AddressBase, &decoding, c.Writable)
+		row.decoding(c.Table, int(c.Register)+d.AddressBase, &decoding)
+		row.Writable = yes(c.Writable)
 		row.limits(c.Low, c.High)
 		rows = append(rows, row)
 	}
@@ -363,7 +364,8 @@ func (m *Model) rows() []Row {
 		row := Row{
 			Name: r.Name, AddressBase: strconv.Itoa(m.AddressBase), Unit: strings.Join(r.Units, " "), Page: r.Page, Description: r.Description,
 		}
-		row.decoding(r.Table, int(r.Address)+m.AddressBase, &r.Decoding, r.Writable)
+		row.decoding(r.Table, int(r.Address)+m.AddressBase, &r.Decoding)
+		row.Writable = yes(r.Writable)
 		if r.String > 0 {
 			row.Type, row.Order, row.Length = "string", "", strconv.Itoa(r.String)
 		}
@@ -373,7 +375,7 @@ func (m *Model) rows() []Row {
 	return rows
 }
 
-func (r *Row) decoding(table string, a int, d *acquisition.Decoding, writable bool) {
+func (r *Row) decoding(table string, a int, d *acquisition.Decoding) {
 	r.Table, r.Address, r.Type = table, hexAddress(a), d.Type.String()
 	if d.Type.Words() > 1 {
 		r.Order = d.Order.String()
@@ -395,14 +397,19 @@ func (r *Row) decoding(table string, a int, d *acquisition.Decoding, writable bo
 	if d.NegativeAbove != 0 {
 		r.NegativeAbove = strconv.FormatUint(d.NegativeAbove, 10)
 	}
-	if writable {
-		r.Writable = "yes"
-	}
 	var s []string
 	for _, x := range d.Sentinels {
 		s = append(s, fmt.Sprintf("0x%X=%s", x.Raw, x.Reason))
 	}
 	r.Sentinels = strings.Join(s, " ")
+}
+
+// yes is how a table says that something holds.
+func yes(holds bool) string { //nolint:revive // a bool as a word
+	if holds {
+		return "yes"
+	}
+	return ""
 }
 
 func (r *Row) limits(low, high float64) {
@@ -428,7 +435,10 @@ func (t *Table) cells() ([][]string, []tableColumn) {
 	for i := range t.Rows {
 		row := make([]string, len(columns))
 		for j := range columns {
-			row[j] = guarded(*columns[j].field(&t.Rows[i]), columns[j].number)
+			row[j] = *columns[j].field(&t.Rows[i])
+			if !columns[j].number {
+				row[j] = guarded(row[j])
+			}
 		}
 		all = append(all, row)
 	}
@@ -436,8 +446,8 @@ func (t *Table) cells() ([][]string, []tableColumn) {
 }
 
 // guarded keeps a spreadsheet from taking a text for a formula.
-func guarded(cell string, number bool) string {
-	if cell == "" || number || !strings.ContainsRune("=+-@'", rune(cell[0])) {
+func guarded(cell string) string {
+	if cell == "" || !strings.ContainsRune("=+-@'", rune(cell[0])) {
 		return cell
 	}
 	return "'" + cell
@@ -641,7 +651,8 @@ func yamlText(s string) string {
 	plain := s != "" && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, strings.ToLower(s))
 	for i, r := range s {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_'
-		if !letter && (i == 0 || !(r >= '0' && r <= '9' || strings.ContainsRune("./-", r))) {
+		inside := r >= '0' && r <= '9' || strings.ContainsRune("./-", r)
+		if !letter && (i == 0 || !inside) {
 			plain = false
 		}
 	}

@@ -101,4 +101,4 @@ func (t textInfo) ModTime() time.Time { return time.Time{} }
 func (t textInfo) IsDir() bool { return false }
 
 // Sys returns nothing.
-func (t textInfo) Sys() any { return nil }
+func (t textInfo) Sys() any { return nil } //nolint:ireturn // as fs.FileInfo asks

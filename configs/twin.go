@@ -381,14 +381,14 @@ func (t *twinDevice) register(r *Register) simulator.Register {
 	}
 	for _, s := range d.Sentinels {
 		bits := s.Raw
-		switch s.Reason {
-		case acquisition.ReasonOverRange:
+		if s.Reason == acquisition.ReasonOverRange {
 			x.Over = &bits
-		case acquisition.ReasonUnderRange:
+		}
+		if s.Reason == acquisition.ReasonUnderRange {
 			x.Under = &bits
-		case acquisition.ReasonNaN, acquisition.ReasonNoData:
+		}
+		if s.Reason == acquisition.ReasonNaN || s.Reason == acquisition.ReasonNoData {
 			x.NaN = &bits
-		default: //nolint:exhaustive // the twin shows no other
 		}
 	}
 	return x

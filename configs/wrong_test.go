@@ -12,13 +12,12 @@ import (
 	"pneudaq/configs"
 )
 
-func update() *bool { return updateFlag }
-
-var updateFlag = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files anew")
 
 // F094: every wrong file of the corpus is refused with line, column, nearest
 // key and what to do, exactly as the file beside it says.
 func TestF094WrongFiles(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/wrong/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +39,7 @@ func TestF094WrongFiles(t *testing.T) {
 			}
 			got := filepath.ToSlash(problems.Text(configs.English) + "\n" + problems.Text(configs.Chinese))
 			golden := strings.TrimSuffix(name, ".yaml") + ".txt"
-			if *update() {
+			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
