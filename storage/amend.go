@@ -3,7 +3,9 @@ package storage
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 
 	"pneudaq/acquisition"
 )
@@ -158,14 +160,14 @@ func (s *Store) Amend(ctx context.Context, a Amendment, g *acquisition.Group) (A
 			return err
 		}
 		return s.cat.putAmendment(a)
-	}, copied{Kind: "descriptor", Key: fmt.Sprint(id), Body: body}, copied{Kind: "amendment", Key: a.key(), Body: text})
+	}, copied{Kind: "descriptor", Key: strconv.FormatUint(id, 10), Body: body}, copied{Kind: "amendment", Key: a.key(), Body: text})
 	if err != nil {
 		return fail(err)
 	}
 	return a, nil
 }
 
-var errAmend = fmt.Errorf("an amendment needs a range of blocks, who and why")
+var errAmend = errors.New("an amendment needs a range of blocks, who and why")
 
 func (a *Amendment) key() string { return fmt.Sprintf("%s/%d", a.Group, a.Version) }
 

@@ -327,8 +327,7 @@ func (s *Store) openCatalog(ctx context.Context, names []Entry) error {
 		}
 	}
 	err = s.cat.do(ctx, func() error { return nil })
-	var newer *FormatError
-	if errors.As(err, &newer) {
+	if newer, ok := errors.AsType[*FormatError](err); ok {
 		newer.Dir = s.o.Dir
 		return err
 	}
@@ -358,8 +357,14 @@ func (s *Store) openCatalog(ctx context.Context, names []Entry) error {
 			s.found(Finding{Code: "damaged_frame", File: copyName, Detail: fmt.Sprintf("%d lines of the catalog's copy are damaged", damaged)})
 		}
 		if s.rebuilt {
-			if err := s.restore(ctx, lines, hadSegments); err != nil {
+			counts, err := s.restore(ctx, lines)
+			if err != nil {
 				return err
+			}
+			if hadSegments {
+				s.found(Finding{Code: "catalog_restored", File: copyName, Detail: fmt.Sprintf(
+					"%d recordings, %d amendments and %d documents were restored from the copy; what sinks have taken is not known any more and is sent again",
+					counts["recording"], counts["amendment"], counts["document"])})
 			}
 		}
 	} else if s.rebuilt && hadSegments {
@@ -383,8 +388,8 @@ func (s *Store) putAside(names []Entry) {
 	}
 }
 
-// restore fills a new catalog from its copy.
-func (s *Store) restore(ctx context.Context, lines []copied, report bool) error {
+// restore fills a new catalog from its copy and counts what it restored.
+func (s *Store) restore(ctx context.Context, lines []copied) (map[string]int, error) {
 	counts := map[string]int{}
 	err := s.cat.change(ctx, func() error {
 		for _, l := range lines {
@@ -395,15 +400,7 @@ func (s *Store) restore(ctx context.Context, lines []copied, report bool) error 
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if report {
-		s.found(Finding{Code: "catalog_restored", File: copyName, Detail: fmt.Sprintf(
-			"%d recordings, %d amendments and %d documents were restored from the copy; what sinks have taken is not known any more and is sent again",
-			counts["recording"], counts["amendment"], counts["document"])})
-	}
-	return nil
+	return counts, err
 }
 
 func (s *Store) restoreLine(l copied) error {

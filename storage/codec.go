@@ -191,11 +191,11 @@ func (e *encoder) exchanges(g *acquisition.Group) {
 }
 
 func (e *encoder) quality(g *acquisition.Group) {
-	any := false
+	some := false
 	for _, b := range e.blocks {
-		any = any || b.Quality != nil
+		some = some || b.Quality != nil
 	}
-	if !any {
+	if !some {
 		return
 	}
 	raw := e.raw

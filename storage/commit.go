@@ -86,8 +86,7 @@ func (s *Store) Run(ctx context.Context) error {
 		}
 		pause := s.tick()
 		if err := s.Commit(ctx); err != nil {
-			var held *heldError
-			if !errors.As(err, &held) && ctx.Err() == nil {
+			if _, ok := errors.AsType[*heldError](err); !ok && ctx.Err() == nil {
 				return err
 			}
 			pause = max(pause, retryPause/4)
@@ -170,18 +169,14 @@ func (s *Store) commitPending(introduce *acquisition.Group) error {
 		s.rotate()
 	}
 	buf := s.buf[:0]
-	fresh := s.active == nil
 	var err error
-	if fresh {
+	if s.active == nil {
 		if buf, err = s.begin(buf); err != nil {
 			return err
 		}
 	}
 	seg := s.active
 	base := seg.size
-	if fresh {
-		base = 0
-	}
 	introduced := map[uint64]bool{}
 	if introduce != nil {
 		buf = s.introduce(buf, seg, introduced, introduce)
@@ -211,7 +206,7 @@ func (s *Store) commitPending(introduce *acquisition.Group) error {
 		frames = append(frames, located{h: h, off: off, b: b})
 	}
 	s.buf, s.located = buf, frames
-	if err := s.write(seg, buf, base, fresh); err != nil {
+	if err := s.write(seg, buf); err != nil {
 		return s.hold(err)
 	}
 	for id := range introduced {
@@ -248,14 +243,14 @@ func (s *Store) describe(g *acquisition.Group) []byte {
 
 // write writes and syncs a commit. An error leaves the segment either as it was
 // or closed for good.
-func (s *Store) write(seg *segment, buf []byte, base int64, fresh bool) error {
-	f := seg.file.handle()
+func (s *Store) write(seg *segment, buf []byte) error {
+	f, base := seg.file.handle(), seg.size
 	if _, err := f.WriteAt(buf, base); err != nil {
 		// What was written is cut again, so that the file ends with its last
 		// good frame. If even that is refused the file is left alone: a reader
 		// finds the end by the check sums.
-		if fresh || !diskFull(err) || f.Truncate(base) != nil {
-			s.abandon(fresh)
+		if base == 0 || !diskFull(err) || f.Truncate(base) != nil {
+			s.abandon()
 		}
 		return fmt.Errorf("write: %w", err)
 	}
@@ -266,21 +261,21 @@ func (s *Store) write(seg *segment, buf []byte, base int64, fresh bool) error {
 		s.mu.Lock()
 		s.stats.failedSyncs++
 		s.mu.Unlock()
-		s.abandon(fresh)
+		s.abandon()
 		return fmt.Errorf("sync: %w", err)
 	}
 	return nil
 }
 
 // abandon closes the active segment for good.
-func (s *Store) abandon(fresh bool) {
+func (s *Store) abandon() {
 	seg := s.active
 	s.active = nil
 	_ = seg.file.release()
 	s.mu.Lock()
 	s.activeFile = nil
 	s.mu.Unlock()
-	if fresh {
+	if seg.size == 0 {
 		// Nothing in it was ever promised.
 		_ = s.fs.Remove(seg.file.name)
 		return

@@ -53,6 +53,7 @@ func (s *Store) background(ctx context.Context) {
 		case <-s.compact:
 		case <-flush.C:
 			note(s.flush(ctx))
+			s.watchSpace()
 		case <-drop.C:
 			note(s.Drop(ctx))
 		}
@@ -60,6 +61,30 @@ func (s *Store) background(ctx context.Context) {
 			note(s.Compact(ctx))
 		}
 	}
+}
+
+// watchSpace says when the disk gets full: at 20, 10 and 5 % left.
+func (s *Store) watchSpace() {
+	if s.lock == nil {
+		return
+	}
+	free, total, ok := diskSpace(s.o.Dir)
+	if !ok || total == 0 {
+		return
+	}
+	level := 0
+	for i, percent := range []int64{20, 10, 5} {
+		if free*100 < total*percent {
+			level = i + 1
+		}
+	}
+	if level > s.spaceLevel {
+		detail := fmt.Sprintf("%d %% of the disk of the store are left (%d MB)", free*100/total, free>>20)
+		s.log.Warn("disk of the store gets full", slog.Int64("free_percent", free*100/total), slog.Int64("free_bytes", free),
+			slog.String("do", "free space, or state days or size under store in the rig file"))
+		s.AddEvent(acquisition.Event{Time: s.o.Now(), Code: "disk_space", Detail: detail})
+	}
+	s.spaceLevel = level
 }
 
 // raws returns the raw files that are complete, oldest first.
@@ -423,8 +448,7 @@ func (s *Store) compactGroup(ctx context.Context, key acquisition.GroupKey, isSo
 		blocks, b, err := s.readChunk(e, buf)
 		buf = b
 		if err != nil {
-			var d *damagedError
-			if !errors.As(err, &d) {
+			if _, ok := errors.AsType[*damagedError](err); !ok {
 				return err // a disk that does not answer now may answer later
 			}
 			damaged[e.file] = true
@@ -562,7 +586,7 @@ func (s *Store) loadSealed(ctx context.Context, e Entry) *loaded {
 			return l
 		}
 	}
-	l := s.load(e, false)
+	l := s.load(e)
 	if l != nil {
 		l.file.sealed, l.read = true, true
 	}

@@ -54,7 +54,7 @@ func EncodePayload(blocks []*acquisition.Block, stripe int) ([]byte, error) {
 
 // ScanBytes sorts the bytes of a file into frames and damage.
 func ScanBytes(data []byte) (frames, damaged int64, err error) {
-	bad, _, err := scanFrames(bytes.NewReader(data), 0, int64(len(data)), func(_ int64, h *header, payload []byte) error {
+	bad, _, err := scanFrames(bytes.NewReader(data), 0, int64(len(data)), func(_ int64, _ *header, payload []byte) error {
 		frames += headerSize + int64(len(payload))
 		return nil
 	})

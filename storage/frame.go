@@ -240,7 +240,7 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 			w.buf = make([]byte, want)
 		}
 		m, err := w.f.ReadAt(w.buf[:want], off)
-		if err != nil && !(errors.Is(err, io.EOF) && m > 0) && want > 0 {
+		if err != nil && want > 0 && (m == 0 || !errors.Is(err, io.EOF)) {
 			w.n = 0
 			return nil, fmt.Errorf("read at %d: %w", off, err)
 		}

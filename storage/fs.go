@@ -54,6 +54,9 @@ type FS interface {
 	List() ([]Entry, error)
 }
 
+// fileMode lets a group of operators read the record.
+const fileMode = 0o640
+
 // dirFS is the FS of a directory of the operating system.
 type dirFS struct{ dir string }
 
@@ -78,7 +81,7 @@ func (d dirFS) Open(name string, mode Mode) (File, error) { //nolint:ireturn // 
 	case ModeCreate:
 		flag = os.O_RDWR | os.O_CREATE | os.O_EXCL
 	}
-	f, err := os.OpenFile(p, flag, 0o640)
+	f, err := os.OpenFile(p, flag, fileMode)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a *PathError says what and where
 	}

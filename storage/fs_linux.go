@@ -69,7 +69,8 @@ func diskSpace(dir string) (free, total int64, ok bool) {
 	if syscall.Statfs(dir, &s) != nil {
 		return 0, 0, false
 	}
-	return int64(s.Bavail) * int64(s.Bsize), int64(s.Blocks) * int64(s.Bsize), true
+	size := int64(s.Bsize) //nolint:unconvert // 32 bits wide on some processors
+	return int64(s.Bavail) * size, int64(s.Blocks) * size, true
 }
 
 // bootID returns what the kernel calls this boot.

@@ -9,7 +9,7 @@ import (
 )
 
 func lockFile(path string) (f *os.File, busy bool, err error) {
-	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, false, err //nolint:wrapcheck // a *PathError says what and where
 	}

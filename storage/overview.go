@@ -500,7 +500,9 @@ func (s *Store) samples(ctx context.Context, chunks []entry, b *building) error 
 			s.unreadable(e, err)
 			continue
 		}
-		if err := s.chunkSamples(e, payload, readers, b); err != nil {
+		if err := s.chunkSamples(e, payload, readers, b); errors.Is(err, errPayload) {
+			s.unreadable(e, err)
+		} else if err != nil {
 			return err
 		}
 	}

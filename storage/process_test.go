@@ -165,7 +165,7 @@ func TestF076DirectoryWithoutRights(t *testing.T) {
 		return
 	}
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o500); err != nil { //nolint:gosec // the point of the test
+	if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := storage.Open(t.Context(), storage.Options{Dir: dir}); !errors.Is(err, os.ErrPermission) {
@@ -174,7 +174,7 @@ func TestF076DirectoryWithoutRights(t *testing.T) {
 }
 
 func TestF079UnsafeMount(t *testing.T) {
-	dir, err := os.MkdirTemp("/dev/shm", "pneudaq")
+	dir, err := os.MkdirTemp("/dev/shm", "pneudaq") //nolint:usetesting // it must be on a tmpfs
 	if err != nil || runtime.GOOS != "linux" {
 		t.Skip("there is no tmpfs at /dev/shm")
 	}

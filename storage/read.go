@@ -153,8 +153,7 @@ func (s *Store) readChunk(e *entry, buf []byte) ([]acquisition.Block, []byte, er
 		err = &damagedError{file: e.file.name, off: e.off, err: err}
 	}
 	reason := acquisition.ReasonIO
-	var d *damagedError
-	if errors.As(err, &d) {
+	if _, ok := errors.AsType[*damagedError](err); ok {
 		reason = acquisition.ReasonCorrupt
 	}
 	s.unreadable(e, err)

@@ -28,7 +28,7 @@ func (s *Store) StartRecording(ctx context.Context, r acquisition.Recording) (ac
 		r.ID = recordingID(r.Start, r.Rig)
 	}
 	if r.Stop != 0 && r.Stop <= r.Start {
-		return r, fmt.Errorf("start recording: its stop is not after its start")
+		return r, errors.New("start recording: its stop is not after its start")
 	}
 	s.mu.RLock()
 	_, taken := s.recorded[r.ID]

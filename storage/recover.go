@@ -87,7 +87,6 @@ func (s *Store) recover(ctx context.Context) error {
 		return err
 	}
 	var raws, sealed []Entry
-	newest := uint64(0)
 	for _, e := range names {
 		prefix, id, ok := parseName(e.Name)
 		if !ok {
@@ -97,7 +96,7 @@ func (s *Store) recover(ctx context.Context) error {
 		switch prefix {
 		case rawPrefix:
 			raws = append(raws, e)
-			newest = max(newest, id)
+			s.newestRaw = max(s.newestRaw, id)
 		case sealedPrefix:
 			sealed = append(sealed, e)
 		case tempPrefix:
@@ -140,7 +139,7 @@ func (s *Store) recover(ctx context.Context) error {
 			}
 			continue
 		}
-		l := s.load(e, id == newest)
+		l := s.load(e)
 		if l != nil {
 			all = append(all, l)
 		}
@@ -160,8 +159,9 @@ func (s *Store) recover(ctx context.Context) error {
 }
 
 // load reads a whole file. It returns nil for what is not ours or not readable.
-func (s *Store) load(e Entry, last bool) *loaded {
-	_, id, _ := parseName(e.Name)
+func (s *Store) load(e Entry) *loaded {
+	prefix, id, _ := parseName(e.Name)
+	last := prefix == rawPrefix && id == s.newestRaw
 	l := &loaded{file: &file{fs: s.fs, name: e.Name, id: id, size: e.Size}}
 	f, err := s.fs.Open(e.Name, ModeRead)
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *Store) load(e Entry, last bool) *loaded {
 			return nil
 		}
 	}
-	s.tail(l, e, last)
+	s.tail(l, e)
 	return l
 }
 
@@ -245,7 +245,9 @@ func (s *Store) frame(l *loaded, off int64, h *header, payload []byte) {
 
 // tail reports damage and cuts the torn end of the newest file: what a commit
 // that was never acknowledged left.
-func (s *Store) tail(l *loaded, e Entry, last bool) {
+func (s *Store) tail(l *loaded, e Entry) {
+	prefix, id, _ := parseName(e.Name)
+	last := prefix == rawPrefix && id == s.newestRaw
 	for _, b := range l.bad {
 		torn := b.to == e.Size && b.from == l.good
 		if torn && last {
@@ -360,9 +362,7 @@ func (s *Store) repair(full *notice) error {
 		if st.current == nil {
 			continue
 		}
-		for _, b := range s.lost(st) {
-			s.pending = append(s.pending, b)
-		}
+		s.pending = append(s.pending, s.lost(st)...)
 		for _, e := range st.epochs {
 			if e.Closed != 0 {
 				continue
@@ -392,13 +392,10 @@ func (s *Store) repair(full *notice) error {
 		return nil
 	}
 	err := s.commitPending(nil)
-	var held *heldError
-	if errors.As(err, &held) {
+	if _, ok := errors.AsType[*heldError](err); ok && diskFull(err) {
 		// A full disk must not keep the service from starting: the repair waits
 		// in memory and comes first in the next commit.
-		if diskFull(err) {
-			return nil
-		}
+		return nil
 	}
 	return err
 }
@@ -493,12 +490,11 @@ func (st *groupState) bounds(m Seqs) []epochGap {
 		if e.flags&flagBackfill != 0 || e.slotFrom == e.slotTo {
 			continue
 		}
-		if e.seq < m.From {
-			before = e
-		} else {
+		if e.seq >= m.From {
 			after = e
 			break
 		}
+		before = e
 	}
 	gap := func(id acquisition.EpochID, from, to uint64) []epochGap {
 		if from >= to {

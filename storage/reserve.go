@@ -75,7 +75,7 @@ func (s *Store) useReserve() {
 func (s *Store) writeReserve(buf []byte, at int64) error {
 	f, err := s.fs.Open(reserveName, ModeWrite)
 	if err != nil {
-		return err //nolint:wrapcheck // nobody sees it
+		return err
 	}
 	_, err = f.WriteAt(buf, at)
 	if err == nil {

@@ -220,7 +220,7 @@ func (f *file) release() error {
 	if f.gone {
 		err = errors.Join(err, f.fs.Remove(f.name))
 	}
-	return err //nolint:wrapcheck // said by whoever closes
+	return err
 }
 
 // drop removes the file once nobody uses it.
@@ -232,7 +232,7 @@ func (f *file) drop() error {
 	}
 	f.gone = true
 	if f.f == nil {
-		return f.fs.Remove(f.name) //nolint:wrapcheck // a *PathError says what and where
+		return f.fs.Remove(f.name)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (v *catalogVFS) Open(name string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFl
 	}
 	f, err := v.fs.Open(name, mode)
 	if err != nil {
-		return nil, flags, err //nolint:wrapcheck // sqlite makes a code of it
+		return nil, flags, err
 	}
 	return &catalogFile{v: v, f: f, size: size}, flags, nil
 }
@@ -62,7 +62,7 @@ func (v *catalogVFS) Open(name string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFl
 func (v *catalogVFS) size(name string) (int64, bool, error) {
 	list, err := v.fs.List()
 	if err != nil {
-		return 0, false, err //nolint:wrapcheck // sqlite makes a code of it
+		return 0, false, err
 	}
 	for _, e := range list {
 		if e.Name == name {
@@ -78,7 +78,7 @@ func (v *catalogVFS) Delete(name string, _ bool) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return sqlite3.IOERR_DELETE_NOENT
 	}
-	return err //nolint:wrapcheck // sqlite makes a code of it
+	return err
 }
 
 // Access reports whether a file is there.
@@ -107,7 +107,7 @@ func (f *catalogFile) ReadAt(p []byte, off int64) (int, error) {
 	if errors.Is(err, io.EOF) {
 		err = io.EOF
 	}
-	return n, err //nolint:wrapcheck // sqlite makes a code of it
+	return n, err
 }
 
 // WriteAt writes, unless a sync has failed.
@@ -123,7 +123,7 @@ func (f *catalogFile) WriteAt(p []byte, off int64) (int, error) {
 // Truncate sets the length.
 func (f *catalogFile) Truncate(size int64) error {
 	if err := f.f.Truncate(size); err != nil {
-		return err //nolint:wrapcheck // sqlite makes a code of it
+		return err
 	}
 	f.size = size
 	return nil

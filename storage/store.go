@@ -66,6 +66,7 @@ type Store struct {
 	buf        []byte
 	active     *segment
 	nextID     uint64
+	newestRaw  uint64               // at the start: only its end may be torn
 	pending    []*acquisition.Block // taken and numbered, not yet durable
 	extra      []note               // epochs and events, not yet durable
 	trouble    trouble
@@ -73,9 +74,10 @@ type Store struct {
 	noticeTurn int
 	located    []located
 
-	compact chan struct{} // there may be work for the compaction
-	tidy    chan struct{} // held by whoever compacts or drops
-	tidyEnc encoder
+	compact    chan struct{} // there may be work for the compaction
+	tidy       chan struct{} // held by whoever compacts or drops
+	tidyEnc    encoder
+	spaceLevel int // how full the disk was last; of the background alone
 
 	mu          sync.RWMutex // the index; never held while a disk is waited for
 	groups      map[acquisition.GroupKey]*groupState
@@ -421,8 +423,7 @@ func (s *Store) OpenEpoch(ctx context.Context, g *acquisition.Group, anchor int6
 		if err == nil {
 			return o, nil
 		}
-		var held *heldError
-		if !errors.As(err, &held) {
+		if _, ok := errors.AsType[*heldError](err); !ok {
 			return nil, fmt.Errorf("open epoch of group %s: %w", g.Key(), err)
 		}
 		select {
@@ -563,8 +564,7 @@ func (s *Store) CloseEpoch(ctx context.Context, o *acquisition.Open, next uint64
 		if err == nil {
 			return nil
 		}
-		var held *heldError
-		if !errors.As(err, &held) || i == attempts {
+		if _, ok := errors.AsType[*heldError](err); !ok || i == attempts {
 			return fmt.Errorf("close epoch of group %s: %w", o.Group().Key(), err)
 		}
 		select {
