@@ -503,21 +503,21 @@ func TestForwarderSeeds(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		synctest.Test(t, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 7))
+			r, x, jitter := rand.New(rand.NewPCG(seed, 7)), rand.New(rand.NewPCG(seed, 8)), rand.New(rand.NewPCG(seed, 9))
 			s := newStation(t, func(o *storage.ForwarderOptions, _ *influx.Options) {
-				o.QueueBytes, o.BatchFields, o.Jitter, o.Writers = 1<<(10+r.IntN(8)), 20+r.IntN(400), r.Float64, 1+r.IntN(2)
+				o.QueueBytes, o.BatchFields, o.Jitter, o.Writers = 1<<(10+r.IntN(8)), 20+r.IntN(400), jitter.Float64, 1+r.IntN(2)
 			})
 			faults := func() *influxtest.Fault {
-				if r.IntN(3) > 0 {
+				if x.IntN(3) > 0 {
 					return nil
 				}
 				all := []influxtest.Fault{
 					influxtest.Status(500, "x"), influxtest.Status(503, "x"), influxtest.RetryAfter("3"), influxtest.Status(401, "x"), influxtest.Status(404, "bucket"),
 					influxtest.HTML(), {Cut: influxtest.CutBefore}, {Cut: influxtest.CutAfterBody}, {Cut: influxtest.CutAfterStore},
-					{Delay: 5 * time.Second}, {Delay: time.Duration(r.IntN(90)) * time.Second, Cut: influxtest.CutAfterStore}, influxtest.Status(413, "large"),
+					{Delay: 5 * time.Second}, {Delay: time.Duration(x.IntN(90)) * time.Second, Cut: influxtest.CutAfterStore}, influxtest.Status(413, "large"),
 					{Status: 503, Partial: 3},
 				}
-				return &all[r.IntN(len(all))]
+				return &all[x.IntN(len(all))]
 			}
 			for range 12 {
 				switch r.IntN(5) {

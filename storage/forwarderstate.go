@@ -54,17 +54,18 @@ func (f *Forwarder) failed(which int, err error) (time.Duration, int) {
 		}
 		f.outage.to = 0
 	}
+	jitter := f.o.Jitter() // one call at a time
 	f.mu.Unlock()
 	if changed {
 		f.o.Logger.Warn("sink takes nothing; everything is kept", slog.String("sink", f.o.Name), slog.String("lane", l.name),
 			slog.String("state", state), slog.String("problem", err.Error()), slog.String("do", do))
 	}
 	base := min(forwarderFloor<<min(failures-1, 10), forwarderCeil)
-	wait := time.Duration(float64(base) * (0.5 + 0.5*f.o.Jitter()))
+	wait := time.Duration(float64(base) * (0.5 + 0.5*jitter))
 	var later delayed
 	if errors.As(err, &later) && later.Wait() > 0 {
 		asked := later.Wait() // never earlier than asked, never all at once
-		wait = asked + time.Duration(float64(min(asked/10, time.Second))*f.o.Jitter())
+		wait = asked + time.Duration(float64(min(asked/10, time.Second))*jitter)
 	}
 	return wait, failures
 }
