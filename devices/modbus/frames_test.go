@@ -102,8 +102,8 @@ func (w *wire) write(b []byte) {
 	_, _ = w.conn.Write(b) // a bus that hung up is what some tests are about
 }
 
-// piped returns a bus whose connections are pipes; peer is run for each.
-func piped(t *testing.T, o modbus.Options, peer func(w *wire)) *modbus.Bus {
+// onPipes makes connections pipes; peer is run for each. join waits for them.
+func onPipes(t *testing.T, o *modbus.Options, peer func(w *wire)) (join func()) {
 	t.Helper()
 	rtu := strings.HasPrefix(o.Endpoint, "rtu")
 	var peers sync.WaitGroup
@@ -115,10 +115,17 @@ func piped(t *testing.T, o modbus.Options, peer func(w *wire)) *modbus.Bus {
 		})
 		return here, nil
 	}
+	return peers.Wait
+}
+
+// piped returns a connected bus on pipes.
+func piped(t *testing.T, o modbus.Options, peer func(w *wire)) *modbus.Bus {
+	t.Helper()
+	join := onPipes(t, &o, peer)
 	b := open(t, o)
 	t.Cleanup(func() {
 		_ = b.Close()
-		peers.Wait()
+		join()
 	})
 	if err := b.Connect(t.Context()); err != nil {
 		t.Fatal(err)
