@@ -69,7 +69,7 @@ func TestF099ViewersChangeNothing(t *testing.T) {
 		method, path, _ := strings.Cut(op, " ")
 		path = strings.NewReplacer("{rig}", "bench", "{id}", "20260921T112640Z-bench-abc").Replace(path)
 		a := r.do(method, path, "{}", bearer("viewer-"+canary), func(r *http.Request) {
-			if r.Method == "GET" {
+			if r.Method == http.MethodGet {
 				r.Body, r.ContentLength = http.NoBody, 0
 			}
 			if path == "/api/v1/live" {
@@ -421,7 +421,7 @@ func TestF101SecretsAppearNowhere(t *testing.T) {
 			fmt.Fprintln(&all, a.status, a.header, a.body)
 		}
 	}
-	keep(r.do("POST", "/api/v1/login", `{"user":"li","password":"`+password+`"}`, func(q *http.Request) {}), true) // its cookie is new
+	keep(r.do("POST", "/api/v1/login", `{"user":"li","password":"`+password+`"}`), true) // its cookie is new
 	keep(r.do("GET", "/?token="+token, ""), false)
 	keep(r.do("POST", "/api/v1/session", `{"token":"`+token+`"}`), false)
 	keep(r.do("POST", "/api/v1/session", `{"token":"`+token+`","x":1}`), false)
@@ -526,7 +526,7 @@ func TestStopEndsStreamsAndAnswersSoon(t *testing.T) {
 func drained(c <-chan event) <-chan event {
 	out := make(chan event)
 	go func() {
-		for range c { //nolint:revive // to its end
+		for range c { // to its end
 		}
 		close(out)
 	}()

@@ -27,7 +27,7 @@ func TestF100PathsStayInside(t *testing.T) {
 		"/api/v1/recordings/..%2f..%2fsessions.json", "/api/v1/recordings/%2e%2e/export", "/api/v1/recordings/..%2fx/export", "/api/v1/recordings/a%00b", "/api/v1/recordings/" + strings.Repeat("a", 500),
 		"/api/v1/recordings/.hidden/export", "/api/v1/rigs/..%2f..%2fetc%2fpasswd/file", "/api/v1/recordings/x%0d%0aSet-Cookie:a=b/export",
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", r.URL(), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func FuzzF100RecordingNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id string) {
 		p.asked = nil
-		req, err := http.NewRequest("GET", "http://127.0.0.1/api/v1/recordings/"+url.PathEscape(id)+"/export", nil)
+		req, err := http.NewRequest(http.MethodGet, "http://127.0.0.1/api/v1/recordings/"+url.PathEscape(id)+"/export", nil)
 		if err != nil {
 			return
 		}
@@ -240,7 +240,7 @@ func TestEveryMessageIsThereInBothLanguages(t *testing.T) {
 func TestF102ExportThatBreaksIsCutNotEndedWell(t *testing.T) {
 	r := start(t, nil)
 	r.parts.exportErr = os.ErrClosed
-	req, err := http.NewRequestWithContext(t.Context(), "GET", r.URL()+"/api/v1/recordings/20260921T112640Z-bench-abc/export?format=jsonl", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL()+"/api/v1/recordings/20260921T112640Z-bench-abc/export?format=jsonl", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -241,19 +241,24 @@ func TestDataIsRawWhereFewAndAnOverviewWhereMany(t *testing.T) {
 	ms := float64(begin) / 1e6
 	type data struct {
 		Series map[string]struct {
-			Unit, Symbol string
-			Raw          bool
-			T            []float64
-			V, Min, Max  []*float64
-			Q            []string
-			N            []int
-		}
+			Symbol string     `json:"symbol"`
+			Raw    bool       `json:"raw"`
+			T      []float64  `json:"t"`
+			V      []*float64 `json:"v"`
+			Min    []*float64 `json:"min"`
+			Max    []*float64 `json:"max"`
+			Q      []string   `json:"q"`
+			N      []int      `json:"n"`
+		} `json:"series"`
 		Gaps []struct {
-			From, To float64
-			Reason   string
-			Slots    int
-		}
-		Events []struct{ Code string }
+			From   float64 `json:"from"`
+			To     float64 `json:"to"`
+			Reason string  `json:"reason"`
+			Slots  int     `json:"slots"`
+		} `json:"gaps"`
+		Events []struct {
+			Code string `json:"code"`
+		} `json:"events"`
 	}
 	ask := func(query string) data {
 		t.Helper()

@@ -210,14 +210,14 @@ type event struct{ name, id, data string }
 // listen opens a live stream and returns what comes, until the test ends.
 func (r *running) listen(query string, edits ...edit) <-chan event {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), "GET", r.URL()+"/api/v1/live?"+query, nil)
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.URL()+"/api/v1/live?"+query, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for _, e := range append([]edit{bearer(canary)}, edits...) {
 		e(req)
 	}
-	resp, err := r.client.Do(req)
+	resp, err := r.client.Do(req) //nolint:bodyclose // by whoever reads the stream
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -310,8 +310,9 @@ func TestLiveEventsAreAsDescribed(t *testing.T) {
 			} `json:"last"`
 		} `json:"series"`
 		Gaps []struct {
-			From, To float64
-			Reason   string
+			From   float64 `json:"from"`
+			To     float64 `json:"to"`
+			Reason string  `json:"reason"`
 		} `json:"gaps"`
 	}
 	if err := json.Unmarshal([]byte(e.data), &v); err != nil {

@@ -85,7 +85,6 @@ type parts struct {
 	asked      []string
 	amended    []web.Amendment
 	starts     atomic.Int64
-	slow       chan struct{}
 }
 
 func newParts() *parts {
@@ -133,7 +132,11 @@ func newParts() *parts {
 func (p *parts) Rigs(context.Context) ([]web.Rig, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.rigs), nil
+	out := slices.Clone(p.rigs)
+	for i := range out {
+		out[i].Buses, out[i].Groups = slices.Clone(out[i].Buses), slices.Clone(out[i].Groups)
+	}
+	return out, nil
 }
 
 func (p *parts) Topics(_ context.Context, rig, _ string) ([]web.Topic, error) {

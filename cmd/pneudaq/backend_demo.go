@@ -84,7 +84,7 @@ func (d *demoFaults) SetFault(_ context.Context, name string, on bool) error { /
 	rigName, fault, _ := strings.Cut(name, ":")
 	for _, r := range d.b.sorted() {
 		if r.file.Name == rigName && r.twin != nil {
-			if err := r.twin.Break(fault, on); err != nil {
+			if err := r.twin.Break(fault, on); err != nil { //nolint:contextcheck // the broker that starts again outlives the request
 				return fmt.Errorf("break the twin: %w", err)
 			}
 		}

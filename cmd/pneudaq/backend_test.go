@@ -330,12 +330,12 @@ type liveEvent struct{ name, data string }
 
 func (b *bench) listen(query string) <-chan liveEvent {
 	b.t.Helper()
-	req, err := http.NewRequestWithContext(b.t.Context(), "GET", b.url+"/api/v1/live?"+query, nil)
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, b.url+"/api/v1/live?"+query, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+b.token)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // by whoever reads the stream
 	if err != nil || resp.StatusCode != http.StatusOK {
 		b.t.Fatalf("live: %v %v", resp, err)
 	}
