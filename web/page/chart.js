@@ -126,7 +126,7 @@ export class Chart {
       scale: "y" + i, side: i % 2 ? 1 : 3, font, stroke: units.length > 1 ? this.unitColour(u) : ink,
       grid: { show: i === 0, stroke: grid, width: 1 }, ticks: { stroke: grid, size: 4 }, gap: 4, space: 28,
       label: u || null, labelSize: u ? 15 : 0, labelGap: 0, labelFont: font,
-      size: (_, values) => 12 + 6.4 * Math.max(3, ...(values || []).map((v) => String(v).length)),
+      size: (_, values) => 12 + 6.4 * Math.max(5, ...(values || []).map((v) => String(v).length)),
       values: (_, splits) => splits.map((v) => axisFigure(v, splits)),
     }));
     const series = [{}];
@@ -164,7 +164,7 @@ export class Chart {
 
   /** sparse: single readings get points only where there is room for them. */
   sparse(i) {
-    return this.columns[i - 1] !== undefined && this.columns[i - 1].n < this.plot.width / 12;
+    return this.columns[i - 1] !== undefined && this.columns[i - 1].n < this.plot.width / 30;
   }
 
   splits(min, max, incr) {

@@ -1,6 +1,6 @@
 // The badge of a recording: what is recorded here, delivered and archived, and
 // how much is missing and why.
-import { get, maybe, post } from "./api.js";
+import { maybe, post } from "./api.js";
 import { button, h, put, text } from "./dom.js";
 import { live } from "./live.js";
 import { count, reason, sinceNow, span, t } from "./text.js";
@@ -83,7 +83,7 @@ export class RecordBadge {
 
   tick() {
     const d = live.records.get(this.rig);
-    text(this.elapsed, d && !d.ended ? span(live.now() - Date.parse(d.start)) : "");
+    text(this.elapsed, d && !d.ended ? span(Math.floor((live.now() - Date.parse(d.start)) / 1000) * 1000) : "");
     if (d) this.elapsed.title = sinceNow(d.start);
   }
 
@@ -125,6 +125,4 @@ export class RecordBadge {
     dialog.showModal();
     note.focus();
   }
-
-  async refresh() { await get("rigs"); }
 }

@@ -4,7 +4,7 @@ import { get, q } from "./api.js";
 import { Chart, colour } from "./chart.js";
 import { button, h, iconButton, put, select, text } from "./dom.js";
 import { live } from "./live.js";
-import { clock, decimals, reading, reason, span, t } from "./text.js";
+import { clock, decimals, reading, reason, t, windowName } from "./text.js";
 
 const windows = [5, 10, 30, 60, 300, 900, 3600];
 
@@ -46,7 +46,7 @@ export class Scope {
     this.stamp = h("span.stamp.num");
     this.note = h("span.stamp");
     const tools = h("div.tools", null, this.stamp, this.note,
-      select(t("scope.window"), windows.map((w) => [w, span(w * 1000)]), this.layout.window, (v) => {
+      select(t("scope.window"), windows.map((w) => [w, windowName(w)]), this.layout.window, (v) => {
         this.layout.window = +v; this.o.changed(); this.pause(false); this.load();
       }),
       this.pauseButton,

@@ -107,6 +107,11 @@ export function span(ms) {
 
 function trim(v, n) { return String(+v.toFixed(n)); }
 
+/** windowName is a round span of time. */
+export function windowName(sec) {
+  return sec < 60 ? `${sec} s` : sec < 3600 ? `${sec / 60} min` : `${sec / 3600} h`;
+}
+
 /** period names how often a group is read. */
 export function period(ms) {
   if (!ms) return "";
@@ -136,11 +141,11 @@ export function figure(v, digits = 4) {
   return a >= 1e6 || a < 1e-4 ? v.toExponential(Math.max(0, digits - 2)) : String(+v.toPrecision(digits));
 }
 
-/** decimals says how many a channel's readings are shown with: about 1e-5 of its range. */
+/** decimals says how many a channel's readings are shown with: some 1e-5 of its range. */
 export function decimals(c) {
   if (c.low === null || c.high === null || c.low === undefined || c.high === undefined || !(c.high > c.low)) return -1;
   if (c.unit === "" || c.unit === "count") return -1;
-  return Math.min(6, Math.max(0, 5 - Math.floor(Math.log10(c.high - c.low))));
+  return Math.min(c.high - c.low < 2 ? 6 : 3, Math.max(0, Math.round(4.6 - Math.log10(c.high - c.low))));
 }
 
 /** reading shows one number of a channel. */

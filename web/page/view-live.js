@@ -113,13 +113,13 @@ export class LiveView {
   channels(rig) {
     const due = rig.groups.some((g) => g.channels.some((c) => c.calibration_due));
     const body = [];
-    for (const g of rig.groups) {
+    for (const g of inOrder(rig)) {
       const state = h("span.sub");
       body.push(h("tr.group", null, h("th", { scope: "rowgroup", colspan: due ? 7 : 6 }, h("b", null, g.name), h("span.sub", null, ` ${period(g.period_ms)} · ${t("completeness." + g.completeness)} · ${g.bus}`), state)));
       this.rows.set("/" + g.name, { group: g.name, state });
       for (const c of g.channels) {
         const name = rig.name + "/" + c.name;
-        const value = h("td.reading.num"), quality = h("td.quality"), spark = h("canvas", { width: 108, height: 22, "aria-hidden": "true" });
+        const value = h("td.reading.num"), quality = h("td.quality"), spark = h("canvas", { width: 84, height: 22, "aria-hidden": "true" });
         const mark = h("i.at"), bounded = c.low !== null && c.high !== null && c.high > c.low;
         const hint = [c.device, c.address, c.accuracy && "± " + c.accuracy.replace(/^±\s*/, "")].filter(Boolean).join(" · ");
         const tr = h("tr", null,
@@ -197,11 +197,15 @@ export class LiveView {
   periodOf(name) { const f = live.channel(name); return f ? f.group.period_ms || 1000 : 1000; }
 }
 
+/** inOrder puts the fast and small groups first: what a rig is about. */
+function inOrder(rig) {
+  return [...rig.groups].sort((a, b) => a.period_ms - b.period_ms || a.channels.length - b.channels.length);
+}
+
 /** usual arranges what a person most likely wants to see first. */
 function usual(rig) {
   const wanted = new Map();
-  const groups = [...rig.groups].sort((a, b) => a.period_ms - b.period_ms || a.channels.length - b.channels.length);
-  for (const g of groups) {
+  for (const g of inOrder(rig)) {
     for (const c of g.channels) {
       if (!c.symbol || c.unit === "count") continue;
       if (!wanted.has(c.symbol)) wanted.set(c.symbol, []);
@@ -215,7 +219,7 @@ function usual(rig) {
 }
 
 function spark(canvas, ring, now, ink) {
-  const ratio = devicePixelRatio || 1, w = 108, h = 22;
+  const ratio = devicePixelRatio || 1, w = 84, h = 22;
   if (canvas.width !== w * ratio) { canvas.width = w * ratio; canvas.height = h * ratio; }
   const ctx = canvas.getContext("2d");
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
