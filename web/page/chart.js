@@ -234,7 +234,7 @@ export class Chart {
     ctx.clip();
     const soft = style("--gap"), line = style("--gap-line");
     let labelled = -Infinity;
-    for (const g of this.gaps) {
+    for (const g of merged(this.gaps)) {
       if (g.to < this.range[0] || g.from > this.range[1]) continue;
       const a = Math.max(bbox.left, u.valToPos(g.from, "x", true)), b = Math.min(bbox.left + bbox.width, u.valToPos(g.to, "x", true));
       const w = Math.max(2 * ratio, b - a);
@@ -285,6 +285,19 @@ export class Chart {
     }
     ctx.restore();
   }
+}
+
+/** merged joins gaps of several groups where they overlap; the longest gives the reason. */
+function merged(gaps) {
+  const out = [];
+  for (const g of gaps) {
+    const last = out[out.length - 1];
+    if (last && g.from <= last.to) {
+      if (g.to - g.from > last.longest) { last.longest = g.to - g.from; last.reason = g.reason; }
+      last.to = Math.max(last.to, g.to);
+    } else out.push({ from: g.from, to: g.to, reason: g.reason, longest: g.to - g.from });
+  }
+  return out;
 }
 
 /** nearest gives the reading next to x: the last one at or before it, if it is no gap. */

@@ -34,18 +34,19 @@ export class Scope {
       const swatch = h("i.swatch");
       swatch.style.background = colour(i);
       this.chips.append(h("span.chip", null, swatch, h("span", { title: f.name }, this.o.short(f.name)), value,
-        h("span.unit", null, c.symbol || ""),
-        iconButton("close", t("scope.remove", f.name), () => this.drop(f.name))));
+        h("span.unit", null, c.symbol || "")));
+      if (!this.o.fixed) this.chips.lastChild.append(iconButton("close", t("scope.remove", f.name), () => this.drop(f.name)));
     });
-    this.adder = select(t("scope.add"), [["", "+ " + t("scope.add")]], "", (v) => { if (v) this.append(v); });
-    this.adder.className = "quiet";
+    this.adder = select(t("scope.add"), [["", "+"]], "", (v) => { if (v) this.append(v); });
+    this.adder.className = "quiet adder";
+    this.adder.title = t("scope.add");
     this.adder.addEventListener("focus", () => this.offer());
     this.adder.addEventListener("pointerdown", () => this.offer());
     this.pauseButton = h("button.icon-button", { type: "button" });
     this.pauseButton.addEventListener("click", () => this.pause(!this.held));
     this.stamp = h("span.stamp.num");
     this.note = h("span.stamp");
-    const tools = h("div.tools", null, this.stamp, this.note,
+    const tools = h("div.tools", null, this.stamp, this.note, this.o.fixed ? null : this.adder,
       select(t("scope.window"), windows.map((w) => [w, windowName(w)]), this.layout.window, (v) => {
         this.layout.window = +v; this.o.changed(); this.pause(false); this.load();
       }),
@@ -54,7 +55,7 @@ export class Scope {
       this.o.move && iconButton("down", t("scope.down"), () => this.o.move(this, 1)),
       this.o.close && iconButton("close", t("scope.close"), () => this.o.close(this)));
     this.body = h("div.plot", { tabindex: "0", role: "img", "aria-label": t("scope.aria", this.layout.channels.join(", ")) });
-    put(this.el, h("div.scope-head", null, this.chips, this.o.fixed ? null : this.adder, tools), this.body);
+    put(this.el, h("div.scope-head", null, this.chips, tools), this.body);
     this.paintPause();
     this.chart = null;
     this.keys = shown;
@@ -77,7 +78,7 @@ export class Scope {
 
   offer() {
     const have = new Set(this.layout.channels);
-    put(this.adder, h("option", { value: "" }, "+ " + t("scope.add")),
+    put(this.adder, h("option", { value: "" }, "+"),
       this.o.all().filter((n) => !have.has(n)).map((n) => h("option", { value: n }, this.o.short(n))));
   }
 

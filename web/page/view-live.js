@@ -1,5 +1,6 @@
 import { button, h, put, select, text } from "./dom.js";
 import { style } from "./chart.js";
+import { get, q } from "./api.js";
 import { live } from "./live.js";
 import { RecordBadge } from "./record.js";
 import { Scope, addScopeButton } from "./scope.js";
@@ -63,6 +64,7 @@ export class LiveView {
       h("div.columns", null, h("section.card.channels", { "aria-label": t("live.channels") }, this.table), this.stack));
     this.names = rig.groups.flatMap((g) => g.channels.map((c) => rig.name + "/" + c.name));
     live.want("live", this.names.slice(0, 128));
+    this.past(rig.name);
     this.layout = this.read(rig);
     for (const l of this.layout) this.add(l);
     this.foot = h("div.stack-foot", null, addScopeButton(() => {
@@ -73,6 +75,18 @@ export class LiveView {
     }), button(t("scope.usual"), () => { try { localStorage.removeItem(this.key()); } catch { /* not kept */ } this.build(); }, { class: "quiet" }));
     this.stack.append(this.foot);
     this.paint();
+  }
+
+  /** past reads the last minute, so that the small curves begin whole. */
+  async past(rig) {
+    const now = live.now();
+    try {
+      const d = await get("data" + q({ rig, from: (now - sparkSpan).toFixed(3), to: now.toFixed(3), points: 100 }));
+      for (const [name, series] of Object.entries(d.series)) {
+        const r = this.rows.get(rig + "/" + name);
+        if (r) r.past = { t: series.t, v: series.raw ? series.v : series.max };
+      }
+    } catch { /* the small curves then begin now */ }
   }
 
   key() { return "pneudaq.scopes." + this.rig; }
@@ -190,7 +204,7 @@ export class LiveView {
         r.mark.style.left = Math.min(100, Math.max(0, at01 * 100)).toFixed(1) + "%";
         r.mark.className = at01 < 0 || at01 > 1 ? "at bad" : "at";
       }
-      if (sparks) spark(r.spark, ring, now, ink);
+      if (sparks) spark(r.spark, ring, r.past, now, ink);
     }
   }
 
@@ -218,21 +232,20 @@ function usual(rig) {
   return lists.map((channels) => ({ channels, window: 30 }));
 }
 
-function spark(canvas, ring, now, ink) {
+function spark(canvas, ring, past, now, ink) {
   const ratio = devicePixelRatio || 1, w = 84, h = 22;
   if (canvas.width !== w * ratio) { canvas.width = w * ratio; canvas.height = h * ratio; }
   const ctx = canvas.getContext("2d");
   ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
   ctx.clearRect(0, 0, w, h);
-  const first = ring.after(now - sparkSpan), n = ring.n - first;
-  if (n < 1) return;
-  const step = Math.max(1, Math.floor(n / 400));
-  let low = Infinity, high = -Infinity;
-  for (let i = first; i < ring.n; i += 1) {
-    const k = ring.at(i);
-    if (ring.min[k] < low) low = ring.min[k];
-    if (ring.max[k] > high) high = ring.max[k];
+  const first = ring.after(now - sparkSpan), oldest = ring.oldest(), xs = [], ys = [];
+  if (past && past.t.length && past.t[past.t.length - 1] > now - sparkSpan) {
+    for (let i = 0; i < past.t.length; i++) if (past.t[i] > now - sparkSpan && past.t[i] < oldest) { xs.push(past.t[i]); ys.push(past.v[i] ?? NaN); }
   }
+  const step = Math.max(1, Math.floor((ring.n - first) / 400));
+  for (let i = first; i < ring.n; i += step) { const k = ring.at(i); xs.push(ring.t[k]); ys.push(ring.max[k]); }
+  let low = Infinity, high = -Infinity;
+  for (const v of ys) { if (v < low) low = v; if (v > high) high = v; }
   if (!(high >= low)) return;
   const least = Math.max(Math.abs(high) * 1e-4, 1e-9);
   if (high - low < least) { const m = (high + low) / 2; low = m - least / 2; high = m + least / 2; }
@@ -241,10 +254,10 @@ function spark(canvas, ring, now, ink) {
   ctx.lineJoin = "round";
   ctx.beginPath();
   let pen = false;
-  for (let i = first; i < ring.n; i += step) {
-    const k = ring.at(i), v = ring.max[k];
+  for (let i = 0; i < xs.length; i++) {
+    const v = ys[i];
     if (v !== v) { pen = false; continue; }
-    const x = w - 1 - (now - ring.t[k]) / sparkSpan * (w - 2), y = h - 2 - (v - low) / (high - low) * (h - 4);
+    const x = w - 1 - (now - xs[i]) / sparkSpan * (w - 2), y = h - 2 - (v - low) / (high - low) * (h - 4);
     if (pen) ctx.lineTo(x, y); else ctx.moveTo(x, y);
     pen = true;
   }

@@ -105,7 +105,7 @@ class Plot {
     });
     this.stamp = h("span.stamp.num");
     this.kind = h("span.stamp");
-    this.box = h("div.plot", { tabindex: "0", role: "img", "aria-label": t("scope.aria", channels.map((c) => c.name).join(", ")) });
+    this.box = h("div.plot", { tabindex: "0", role: "img", title: t("rec.dragHint"), "aria-label": t("scope.aria", channels.map((c) => c.name).join(", ")) });
     this.stack = [];
     this.el = h("div", null, h("div.scope-head", null, this.legend, h("div.tools", null, this.stamp, this.kind,
       iconButton("back", t("rec.back"), () => this.back()), iconButton("left", t("rec.earlier"), () => this.shift(-0.5)), iconButton("right", t("rec.later"), () => this.shift(0.5)),

@@ -171,6 +171,7 @@ export class SetupView {
           const e = h("input", { value: v, class: c === "name" ? "name" : null, size: Math.max(4, Math.min(18, v.length + 1)), spellcheck: "false", "aria-label": t("setup.cell", t("setup." + heads[c]), row.name), disabled: !this.app.operator,
             onchange: () => { if (e.value.trim() !== v) this.edit(change(this.text, row.name, c, e.value), y, x); },
             onpaste: (ev) => this.paste(ev, y, x), onkeydown: (ev) => this.walk(ev, y, x) });
+          e.style.minWidth = `${Math.max(c === "name" ? 8 : 5, v.length + 2)}ch`;
           this.inputs.set(row.name + "\n" + c, e);
           return h("td", { class: old && cell(old, c) === v ? null : "dirty", data: { x, y } }, e);
         }), h("td", { data: { x: columns.length, y } }, h("span.sub.mono", null, others(row))));
