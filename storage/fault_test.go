@@ -60,7 +60,14 @@ func (l *life) begin(groups ...*acquisition.Group) error {
 			l.acked[g.Key()] = slot
 		}
 		// It waits for a disk that takes nothing; these tests do not.
-		ctx, cancel := context.WithTimeout(l.t.Context(), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(l.t.Context(), 300*time.Millisecond)
+		go func() {
+			select {
+			case <-l.disk.Dead():
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
 		o, err := l.s.OpenEpoch(ctx, g, 0, slot)
 		cancel()
 		if err != nil {

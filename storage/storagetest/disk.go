@@ -57,6 +57,8 @@ type Disk struct {
 	syncTime time.Duration
 	off      bool
 	torn     bool
+	dead     chan struct{}
+	died     bool
 }
 
 type change struct {
@@ -73,7 +75,10 @@ type inode struct {
 }
 
 // New returns an empty disk.
-func New() *Disk { return &Disk{files: map[string]*inode{}} }
+func New() *Disk { return &Disk{files: map[string]*inode{}, dead: make(chan struct{})} }
+
+// Dead is closed once an operation has been answered with ErrOff.
+func (d *Disk) Dead() <-chan struct{} { return d.dead }
 
 // Hook calls f before every operation; an error of f is the answer, and the
 // operation does not happen. A write that is refused may still happen in part:
@@ -335,14 +340,19 @@ func (c change) apply(b []byte) []byte {
 
 // step counts an operation and asks for its answer. The caller holds mu.
 func (d *Disk) step(kind Kind, name string, size int) error {
-	if d.off {
-		return ErrOff
+	err := ErrOff
+	if !d.off {
+		err = nil
+		d.n++
+		if d.hook != nil {
+			err = d.hook(Op{N: d.n, Kind: kind, Name: name, Size: size})
+		}
 	}
-	d.n++
-	if d.hook == nil {
-		return nil
+	if errors.Is(err, ErrOff) && !d.died {
+		d.died = true
+		close(d.dead)
 	}
-	return d.hook(Op{N: d.n, Kind: kind, Name: name, Size: size})
+	return err
 }
 
 // Open opens or creates a file.
