@@ -15,9 +15,27 @@ import (
 	"pneudaq/simulator"
 )
 
+// instants is when each sample was taken.
+type instants struct {
+	mu sync.Mutex
+	at map[uint64]time.Time
+}
+
+func (x *instants) set(n uint64, t time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.at[n] = t
+}
+
+func (x *instants) get(n uint64) time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.at[n]
+}
+
 // fast is a device of the simulator that samples a counter at 1 kHz into all
 // three kinds of buffers; its clock runs 100 ppm slow.
-func fast(t *testing.T) (*simulator.Unit, map[uint64]time.Time, func(ctx context.Context)) {
+func fast(t *testing.T) (*simulator.Unit, *instants, func(ctx context.Context)) {
 	t.Helper()
 	board := simulator.NewBoard(time.Millisecond, simulator.Signal{Name: "p", Unit: "1"})
 	unit, err := simulator.NewUnit(simulator.UnitOptions{ID: 1, Holes: "zero", Buffers: []simulator.Buffer{
@@ -28,13 +46,13 @@ func fast(t *testing.T) (*simulator.Unit, map[uint64]time.Time, func(ctx context
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := map[uint64]time.Time{}
+	at := &instants{at: map[uint64]time.Time{}}
 	return unit, at, func(ctx context.Context) {
 		for n := uint64(0); ctx.Err() == nil; n++ {
 			if err := board.Set("p", float64(n%30000)); err != nil {
 				t.Error(err)
 			}
-			at[n] = time.Now()
+			at.set(n, time.Now())
 			board.Sample(time.Now())
 			time.Sleep(time.Millisecond + 100*time.Nanosecond)
 		}
@@ -71,7 +89,7 @@ type kept struct {
 
 // take checks a delivery: numbers in order, values those of their numbers, times
 // increasing and within the half width of the true instant.
-func (k *kept) take(t *testing.T, d *acquisition.Delivery, at map[uint64]time.Time) {
+func (k *kept) take(t *testing.T, d *acquisition.Delivery, at *instants) {
 	t.Helper()
 	if d.NewEpoch {
 		k.began, k.epochs = false, k.epochs+1
@@ -97,7 +115,7 @@ func (k *kept) take(t *testing.T, d *acquisition.Delivery, at map[uint64]time.Ti
 		}
 		k.last = s.Time
 		if at != nil {
-			if off := s.Time - at[s.Slot].UnixNano(); max(off, -off) > s.Exchanges[0].HalfWidth {
+			if off := s.Time - at.get(s.Slot).UnixNano(); max(off, -off) > s.Exchanges[0].HalfWidth {
 				t.Errorf("%s: sample %d is off by %s, stated ±%s", d.Group.Name, s.Slot, time.Duration(off), time.Duration(s.Exchanges[0].HalfWidth))
 			}
 		}

@@ -8,6 +8,9 @@
 // use its Client. What carries them is our own: goburrow's transporters lose
 // step after one late answer and take another register's value on RTU.
 //
+// A [Burst] reads what devices sampled themselves into queues and rings. [Probe]
+// and [Discover] find out what answers at an endpoint.
+//
 // What is promised: a word is never taken from an answer that does not belong
 // to its request. On TCP the transaction id decides, then unit, function and
 // byte count. RTU has no transaction id: the line is emptied before every

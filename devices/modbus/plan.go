@@ -62,6 +62,10 @@ type span struct {
 
 // Plan turns the channels of every group into few requests. It does no I/O. A
 // plan that needs more than all of the bus's time is an error with the figure.
+//
+// Words of a scan: registers as received, those read in vain left out; coils and
+// discrete inputs packed sixteen to a word, the first in bit 0, and the channel's
+// Decoding.Bit set; a queue as its count and 31 registers.
 func Plan(o Options) (*BusPlan, error) {
 	e, err := o.settle()
 	if err != nil {
