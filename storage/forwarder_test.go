@@ -230,7 +230,16 @@ func (s *station) start() {
 
 // record commits one block of ten scans of the last second of a group and
 // offers it as the store does.
-func (s *station) record(name string, offer bool) *acquisition.Block {
+func (s *station) record(name string) *acquisition.Block {
+	b := s.commit(name)
+	if s.running {
+		s.f.Offer([]*acquisition.Block{b})
+	}
+	return b
+}
+
+// commit does the same without offering.
+func (s *station) commit(name string) *acquisition.Block {
 	g := s.groups[name]
 	if g == nil {
 		g = acqtest.Blocks(name, 1, 1)[0].Group
@@ -248,9 +257,6 @@ func (s *station) record(name string, offer bool) *acquisition.Block {
 		slot++
 	}
 	s.shelf.put(b)
-	if offer && s.running {
-		s.f.Offer([]*acquisition.Block{b})
-	}
 	return b
 }
 
@@ -259,9 +265,10 @@ func (s *station) run(seconds int, names ...string) {
 	for range seconds {
 		time.Sleep(time.Second)
 		for _, n := range names {
-			s.record(n, true)
+			s.record(n)
 		}
 	}
+	synctest.Wait()
 }
 
 func (s *station) stats() storage.ForwarderStats {
@@ -334,7 +341,7 @@ func TestForwarderWithoutOffers(t *testing.T) {
 		s := newStation(t)
 		for range 20 {
 			time.Sleep(time.Second)
-			s.record("flow", false)
+			s.commit("flow")
 		}
 		s.settle(5 * time.Second)
 		s.complete()
@@ -348,7 +355,7 @@ func TestForwarderBatchLeavesWhenOldOrFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(t, func(o *storage.ForwarderOptions, _ *influx.Options) { o.BatchFields = 100 })
 		synctest.Wait()
-		b := s.record("flow", true) // its oldest sample is a second old: it leaves at once
+		b := s.record("flow") // its oldest sample is a second old: it leaves at once
 		synctest.Wait()
 		b2 := &acquisition.Block{Group: b.Group, Seq: 2, Slots: []uint64{b.Slots[9] + 1}, Times: []int64{time.Now().UnixNano()}, Words: []uint16{1, 1}, Exchanges: b.Exchanges[:1]}
 		s.shelf.put(b2)
@@ -364,7 +371,7 @@ func TestForwarderBatchLeavesWhenOldOrFull(t *testing.T) {
 		}
 		s.seq["flow"] = 2
 		for range 5 { // 5 blocks of 10 scans of 2 channels: full
-			s.record("flow", true)
+			s.record("flow")
 		}
 		synctest.Wait()
 		if n := s.server.Seen().Requests; n != 3 {
@@ -393,8 +400,8 @@ func TestForwarderEmptiesAtTheStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(t)
 		s.run(5, "flow")
-		s.record("late", true)
-		s.record("never offered", false)
+		s.record("late")
+		s.commit("never offered")
 		begin := time.Now()
 		s.stop()
 		if d := time.Since(begin); d > 3*time.Second {

@@ -513,8 +513,13 @@ func TestForwarderSeeds(t *testing.T) {
 				}
 				all := []influxtest.Fault{
 					influxtest.Status(500, "x"), influxtest.Status(503, "x"), influxtest.RetryAfter("3"), influxtest.Status(401, "x"), influxtest.Status(404, "bucket"),
-					influxtest.HTML(), {Cut: influxtest.CutBefore}, {Cut: influxtest.CutAfterBody}, {Cut: influxtest.CutAfterStore},
-					{Delay: 5 * time.Second}, {Delay: time.Duration(x.IntN(90)) * time.Second, Cut: influxtest.CutAfterStore}, influxtest.Status(413, "large"),
+					influxtest.HTML(),
+					{Cut: influxtest.CutBefore},
+					{Cut: influxtest.CutAfterBody},
+					{Cut: influxtest.CutAfterStore},
+					{Delay: 5 * time.Second},
+					{Delay: time.Duration(x.IntN(90)) * time.Second, Cut: influxtest.CutAfterStore},
+					influxtest.Status(413, "large"),
 					{Status: 503, Partial: 3},
 				}
 				return &all[x.IntN(len(all))]
@@ -547,7 +552,11 @@ func TestForwarderSeeds(t *testing.T) {
 				for range r.IntN(30) {
 					time.Sleep(time.Duration(1000+r.IntN(100)) * time.Millisecond)
 					for _, n := range names {
-						s.record(n, r.IntN(4) > 0)
+						if r.IntN(4) > 0 {
+							s.record(n)
+						} else {
+							s.commit(n)
+						}
 					}
 				}
 				if s.running {

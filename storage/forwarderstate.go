@@ -33,8 +33,7 @@ type outage struct {
 func (f *Forwarder) failed(which int, err error) (time.Duration, int) {
 	now := f.o.Now()
 	state, do := ForwarderRetrying, ""
-	var hold remedied
-	if errors.As(err, &hold) {
+	if hold, ok := errors.AsType[remedied](err); ok {
 		state, do = ForwarderHolding, hold.Remedy()
 	}
 	f.retries.Add(1)
@@ -62,8 +61,7 @@ func (f *Forwarder) failed(which int, err error) (time.Duration, int) {
 	}
 	base := min(forwarderFloor<<min(failures-1, 10), forwarderCeil)
 	wait := time.Duration(float64(base) * (0.5 + 0.5*jitter))
-	var later delayed
-	if errors.As(err, &later) && later.Wait() > 0 {
+	if later, ok := errors.AsType[delayed](err); ok && later.Wait() > 0 {
 		asked := later.Wait() // never earlier than asked, never all at once
 		wait = asked + time.Duration(float64(min(asked/10, time.Second))*jitter)
 	}

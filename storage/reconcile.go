@@ -159,11 +159,11 @@ type reconcileSeries struct {
 }
 
 // reconcile compares the windows of one group in [from, to).
-func (f *Forwarder) reconcile(ctx context.Context, key acquisition.GroupKey, from, to int64, resend bool, report *ReconcileReport) error { //nolint:revive // resend is what the caller was asked
+func (f *Forwarder) reconcile(ctx context.Context, key acquisition.GroupKey, from, to int64, resend bool, report *ReconcileReport) error {
 	f.mu.Lock()
 	done := slices.Clone(f.group(key).done)
 	f.mu.Unlock()
-	c := comparison{f: f, from: from, to: to, done: done, report: report, decoders: map[*acquisition.Group]*acquisition.Decoder{}, all: map[string]*reconcileSeries{}}
+	c := comparison{f: f, resend: resend, from: from, to: to, done: done, report: report, decoders: map[*acquisition.Group]*acquisition.Decoder{}, all: map[string]*reconcileSeries{}}
 	if err := c.read(ctx, key); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (f *Forwarder) reconcile(ctx context.Context, key acquisition.GroupKey, fro
 		if err != nil {
 			return fmt.Errorf("ask %s what it holds of %s: %w", f.o.Name, key, err)
 		}
-		again := c.compare(key, s, held, resend)
+		again := c.compare(key, s, held)
 		if len(again) > 0 {
 			if err := f.takeBack(ctx, key, again); err != nil {
 				return err
@@ -186,14 +186,16 @@ func (f *Forwarder) reconcile(ctx context.Context, key acquisition.GroupKey, fro
 
 // comparison is the windows of one group being compared.
 type comparison struct {
-	f        *Forwarder
-	from, to int64
-	done     SeqSet
-	report   *ReconcileReport
-	decoders map[*acquisition.Group]*acquisition.Decoder
-	all      map[string]*reconcileSeries
-	values   []float64
-	quality  []acquisition.Quality
+	f         *Forwarder
+	from, to  int64
+	done      SeqSet
+	report    *ReconcileReport
+	decoders  map[*acquisition.Group]*acquisition.Decoder
+	all       map[string]*reconcileSeries
+	resend    bool // what disagrees is sent again
+	delivered bool // the block being read counts as delivered
+	values    []float64
+	quality   []acquisition.Quality
 }
 
 // read digests the stored blocks.
@@ -210,9 +212,9 @@ func (c *comparison) read(ctx context.Context, key acquisition.GroupKey) error {
 			c.decoders[b.Group] = d
 		}
 		s := c.series(b.Group)
-		delivered := c.done.Has(b.Seq)
+		c.delivered = c.done.Has(b.Seq)
 		refused := map[int]bool{}
-		if delivered {
+		if c.delivered {
 			list, err := c.f.o.Store.ListAside(ctx, c.f.o.Name, key, Seqs{b.Seq, b.Seq + 1})
 			if err != nil {
 				return fmt.Errorf("read what %s refused of %s: %w", c.f.o.Name, key, err)
@@ -227,7 +229,7 @@ func (c *comparison) read(ctx context.Context, key acquisition.GroupKey) error {
 			case refused[i]:
 				c.report.Refused++
 			default:
-				c.scan(d, s, b, i, delivered)
+				c.scan(d, s, b, i)
 			}
 		}
 	}
@@ -254,7 +256,7 @@ func (c *comparison) series(g *acquisition.Group) *reconcileSeries {
 }
 
 // scan digests one scan.
-func (c *comparison) scan(d *acquisition.Decoder, s *reconcileSeries, b *acquisition.Block, i int, delivered bool) { //nolint:revive // delivered is a property of the scan
+func (c *comparison) scan(d *acquisition.Decoder, s *reconcileSeries, b *acquisition.Block, i int) {
 	n := len(b.Group.Channels)
 	if cap(c.values) < n {
 		c.values, c.quality = make([]float64, n), make([]acquisition.Quality, n)
@@ -262,7 +264,7 @@ func (c *comparison) scan(d *acquisition.Decoder, s *reconcileSeries, b *acquisi
 	values, quality := c.values[:n], c.quality[:n]
 	d.Decode(b.ScanWords(i), b.ScanNumbers(i), b.ScanQuality(i), values, quality)
 	at := b.Times[i] - mod(b.Times[i], int64(c.f.o.Window))
-	if seqs := s.blocks[at]; delivered && (len(seqs) == 0 || seqs[len(seqs)-1] != b.Seq) {
+	if seqs := s.blocks[at]; c.delivered && (len(seqs) == 0 || seqs[len(seqs)-1] != b.Seq) {
 		s.blocks[at] = append(seqs, b.Seq)
 	}
 	for j := range b.Group.Channels {
@@ -272,7 +274,7 @@ func (c *comparison) scan(d *acquisition.Decoder, s *reconcileSeries, b *acquisi
 			s.windows[w.Channel][at] = w
 		}
 		v, q := values[j], quality[j]
-		if !delivered {
+		if !c.delivered {
 			w.waiting++
 			c.report.Waiting++
 			continue
@@ -296,7 +298,7 @@ func (c *comparison) scan(d *acquisition.Decoder, s *reconcileSeries, b *acquisi
 
 // compare notes the differences of one series and returns the blocks to send
 // again.
-func (c *comparison) compare(key acquisition.GroupKey, s *reconcileSeries, held []acquisition.Digest, resend bool) SeqSet { //nolint:revive // resend is what the caller was asked
+func (c *comparison) compare(key acquisition.GroupKey, s *reconcileSeries, held []acquisition.Digest) SeqSet {
 	type place struct {
 		channel string
 		at      int64
@@ -324,7 +326,7 @@ func (c *comparison) compare(key acquisition.GroupKey, s *reconcileSeries, held 
 				Group: key, Measurement: s.group.Measurement, Channel: channel.Name, Kind: kind, Store: w.Digest, Sink: d,
 				From: max(at, c.from), To: min(at+int64(c.f.o.Window), c.to),
 			}
-			if resend && kind != DifferenceExtra {
+			if c.resend && kind != DifferenceExtra {
 				x.Resent = true
 				for _, seq := range s.blocks[at] {
 					again.Add(Seqs{seq, seq + 1})

@@ -65,14 +65,20 @@ func TestCSV(t *testing.T) {
 			"2023-11-14T22:13:20.000000001+00:00,101.325,good,20,good\r\n" +
 			"2023-11-14T22:13:20.100000002+00:00,,timeout,21.5,good\r\n" +
 			"2023-11-14T22:13:20.200000003+00:00,-0.5,stuck,,nan\r\n"},
-		{"one column, local time, semicolon, mark", export.Options{Quality: export.QualityOneColumn, Location: shanghai, Comma: ';', BOM: true},
+		{
+			"one column, local time, semicolon, mark",
+			export.Options{Quality: export.QualityOneColumn, Location: shanghai, Comma: ';', BOM: true},
 			"\ufefftime;p1;\"'=cmd|\"\"x\"\", y\";quality\r\n" +
 				"ISO 8601;kPa_a;degC;\r\n" +
 				"2023-11-15T06:13:20.000000001+08:00;101.325;20;\r\n" +
 				"2023-11-15T06:13:20.100000002+08:00;;21.5;p1=timeout\r\n" +
-				"2023-11-15T06:13:20.200000003+08:00;-0.5;;\"p1=stuck;=cmd|\"\"x\"\", y=nan\"\r\n"},
-		{"part, no quality", export.Options{Quality: export.QualityNone, Channels: small().Group.Channels[:1], From: 1_700_000_000_100_000_002, To: 1_700_000_000_200_000_003},
-			"time,p1\r\nISO 8601,kPa_a\r\n2023-11-14T22:13:20.100000002+00:00,\r\n"},
+				"2023-11-15T06:13:20.200000003+08:00;-0.5;;\"p1=stuck;=cmd|\"\"x\"\", y=nan\"\r\n",
+		},
+		{
+			"part, no quality",
+			export.Options{Quality: export.QualityNone, Channels: small().Group.Channels[:1], From: 1_700_000_000_100_000_002, To: 1_700_000_000_200_000_003},
+			"time,p1\r\nISO 8601,kPa_a\r\n2023-11-14T22:13:20.100000002+00:00,\r\n",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -56,7 +56,7 @@ func (o ordered) Fields() []parquet.Field {
 type parquetSheet struct {
 	out     io.Writer
 	o       Options
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	columns []acquisition.Channel
 	names   []parquet.Value // of reasons
 	rows    []parquet.Row
@@ -107,7 +107,7 @@ func (p *parquetSheet) begin(g *acquisition.Group, columns []acquisition.Channel
 	width := len(schema.names)
 	options = append(options, parquet.KeyValueMetadata("pneudaq.units", string(all)),
 		parquet.MaxRowsPerRowGroup(int64(max(parquetValues/width, 1000))), parquet.NewSchema("scan", schema))
-	p.w = parquet.NewWriter(p.out, options...)
+	p.w = parquet.NewGenericWriter[any](p.out, options...)
 	p.rows = make([]parquet.Row, 0, 256)
 	p.values = make([]parquet.Value, 256*width)
 	return nil

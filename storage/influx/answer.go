@@ -102,42 +102,41 @@ func plain(body []byte) string {
 	}, text)
 }
 
-// lineFault is an answer that blames lines, not the request.
-type lineFault struct {
+// lineFaultError is an answer that blames lines, not the request.
+type lineFaultError struct {
 	*answer
 	dropped int  // how many lines the server says it dropped, 0 if it does not say
 	sure    bool // the words are those of a database, not of something in front of it
 }
 
 // Unwrap returns the answer.
-func (f *lineFault) Unwrap() error { return f.answer }
+func (f *lineFaultError) Unwrap() error { return f.answer }
 
-// tooLarge is an answer that blames the size of the request.
-type tooLarge struct{ *answer }
+// tooLargeError is an answer that blames the size of the request.
+type tooLargeError struct{ *answer }
 
 // Unwrap returns the answer.
-func (t *tooLarge) Unwrap() error { return t.answer }
+func (t *tooLargeError) Unwrap() error { return t.answer }
 
-// classify gives an answer its one meaning: nil, *lineFault, *tooLarge,
+// classify gives an answer its one meaning: nil, *lineFaultError, *tooLargeError,
 // *HoldError or *RetryError.
 func (s *Sink) classify(err error, now time.Time) error {
 	if err == nil {
 		return nil
 	}
-	var hold *HoldError
-	if errors.As(err, &hold) {
+	if hold, ok := errors.AsType[*HoldError](err); ok {
 		return hold
 	}
-	var a *answer
-	if !errors.As(err, &a) {
+	a, ok := errors.AsType[*answer](err)
+	if !ok {
 		return &RetryError{Err: fmt.Errorf("write to %s: %w", s.where, err)}
 	}
 	if isLineFault(a) {
-		return &lineFault{answer: a, dropped: dropped(a.message), sure: marked(a.message)}
+		return &lineFaultError{answer: a, dropped: dropped(a.message), sure: marked(a.message)}
 	}
 	switch {
 	case a.status == http.StatusRequestEntityTooLarge:
-		return &tooLarge{a}
+		return &tooLargeError{a}
 	case a.status == http.StatusTooManyRequests:
 		return &RetryError{After: retryAfter(a.header.Get("Retry-After"), now), Err: fmt.Errorf("write to %s: %w", s.where, a)}
 	case a.status >= 300 && a.status < 400:

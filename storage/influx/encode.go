@@ -36,12 +36,7 @@ func NewEncoder(g *acquisition.Group, compile acquisition.Compile) (*Encoder, er
 		return nil, err
 	}
 	e := &Encoder{group: g, decoder: d}
-	tags := map[string]string{}
-	for k, v := range g.Tags {
-		tags[k] = v
-	}
-	tags["site"], tags["rig"], tags["group"] = g.Site, g.Rig, g.Name
-	e.head = appendHead(nil, g.Measurement, tags)
+	e.head = appendHead(nil, g.Measurement, seriesTags(g))
 	e.gapHead = appendHead(nil, GapMeasurement, map[string]string{"site": g.Site, "rig": g.Rig, "group": g.Name})
 	for i := range g.Channels {
 		name := g.Channels[i].Name

@@ -20,12 +20,12 @@ import (
 )
 
 // oracle encodes a scan with the encoder of InfluxData.
-func oracle(t testing.TB, b *acquisition.Block, i int) string {
-	t.Helper()
+func oracle(tb testing.TB, b *acquisition.Block, i int) string {
+	tb.Helper()
 	g := b.Group
 	d, err := acquisition.NewDecoder(g, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	values, quality := make([]float64, len(g.Channels)), make([]acquisition.Quality, len(g.Channels))
 	d.Decode(b.ScanWords(i), b.ScanNumbers(i), b.ScanQuality(i), values, quality)
@@ -53,7 +53,7 @@ func oracle(t testing.TB, b *acquisition.Block, i int) string {
 		if quality[c].Class() != acquisition.ClassBad {
 			v, ok := lineprotocol.FloatValue(values[c])
 			if !ok {
-				t.Fatalf("value %v of quality %v", values[c], quality[c])
+				tb.Fatalf("value %v of quality %v", values[c], quality[c])
 			}
 			e.AddField(name, v)
 		}
@@ -64,7 +64,7 @@ func oracle(t testing.TB, b *acquisition.Block, i int) string {
 	}
 	e.EndLine(time.Unix(0, b.Times[i]))
 	if err := e.Err(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(e.Bytes())
 }
@@ -77,11 +77,11 @@ func numbers(names []string, values []float64, quality []acquisition.Quality) *a
 	return &acquisition.Block{Group: g, Seq: 1, Slots: []uint64{7}, Times: []int64{1_700_000_000_000_000_123}, Numbers: values, Quality: quality}
 }
 
-func encode(t testing.TB, b *acquisition.Block) string {
-	t.Helper()
+func encode(tb testing.TB, b *acquisition.Block) string {
+	tb.Helper()
 	e, err := influx.NewEncoder(b.Group, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var out []byte
 	var s influx.Scratch
@@ -167,20 +167,20 @@ func TestGapOfNumberedSamplesStandsBesideThem(t *testing.T) {
 }
 
 // lines reads line protocol with the decoder of InfluxData.
-func lines(t testing.TB, text []byte) []string {
-	t.Helper()
+func lines(tb testing.TB, text []byte) []string {
+	tb.Helper()
 	var out []string
 	d := lineprotocol.NewDecoderWithBytes(text)
 	for d.Next() {
 		m, err := d.Measurement()
 		if err != nil {
-			t.Fatalf("%v in %q", err, text)
+			tb.Fatalf("%v in %q", err, text)
 		}
 		line := fmt.Sprintf("%q", m)
 		for {
 			k, v, err := d.NextTag()
 			if err != nil {
-				t.Fatalf("%v in %q", err, text)
+				tb.Fatalf("%v in %q", err, text)
 			}
 			if k == nil {
 				break
@@ -190,7 +190,7 @@ func lines(t testing.TB, text []byte) []string {
 		for {
 			k, v, err := d.NextField()
 			if err != nil {
-				t.Fatalf("%v in %q", err, text)
+				tb.Fatalf("%v in %q", err, text)
 			}
 			if k == nil {
 				break
@@ -199,7 +199,7 @@ func lines(t testing.TB, text []byte) []string {
 		}
 		at, err := d.Time(lineprotocol.Nanosecond, time.Time{})
 		if err != nil {
-			t.Fatalf("%v in %q", err, text)
+			tb.Fatalf("%v in %q", err, text)
 		}
 		out = append(out, line+fmt.Sprintf(" @%d", at.UnixNano()))
 	}

@@ -92,19 +92,19 @@ func awkward(blocks []*acquisition.Block) *acquisition.Group {
 func TestRealInfluxDB(t *testing.T) {
 	for _, withFlux := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flux enabled %v", withFlux), func(t *testing.T) {
-			real := influxtest.StartReal(t, influxtest.RealOptions{Flux: withFlux})
-			s := open(t, real.URL, func(o *influx.Options) { o.Gzip = withFlux })
+			server := influxtest.StartReal(t, influxtest.RealOptions{Flux: withFlux})
+			s := open(t, server.URL, func(o *influx.Options) { o.Gzip = withFlux })
 			t.Run("F056 database missing, then created", func(t *testing.T) {
 				blocks := acqtest.Blocks("first", 1, 10)
 				_, err := s.Write(t.Context(), blocks)
 				if h := hold(t, err); h.Status != http.StatusNotFound || !strings.Contains(h.Do, `CREATE DATABASE "pneudaq"`) {
 					t.Errorf("hold %+v", h)
 				}
-				real.Query("", "CREATE DATABASE pneudaq")
+				server.Query("", "CREATE DATABASE pneudaq")
 				if _, err := s.Write(t.Context(), blocks); err != nil {
 					t.Errorf("after CREATE DATABASE: %v", err)
 				}
-				other := open(t, real.URL, func(o *influx.Options) { o.Bucket = "pneudaq/nosuch" })
+				other := open(t, server.URL, func(o *influx.Options) { o.Bucket = "pneudaq/nosuch" })
 				_, err = other.Write(t.Context(), blocks)
 				if h := hold(t, err); !strings.Contains(h.Do, `CREATE RETENTION POLICY "nosuch"`) {
 					t.Errorf("hold %+v", h)
@@ -112,10 +112,13 @@ func TestRealInfluxDB(t *testing.T) {
 			})
 			t.Run("suite", func(t *testing.T) {
 				acqtest.Sink(t, acqtest.SinkCase{
-					Open: func(t *testing.T) acquisition.Sink { return open(t, real.URL) },
+					Open: func(t *testing.T) acquisition.Sink {
+						t.Helper()
+						return open(t, server.URL)
+					},
 					Stored: func(_ *testing.T, g *acquisition.Group, channel string) map[int64]float64 {
 						out := map[int64]float64{}
-						for _, row := range real.Query("pneudaq", fmt.Sprintf(`SELECT %q FROM %q WHERE "group"='%s'`, channel, g.Measurement, g.Name)) {
+						for _, row := range server.Query("pneudaq", fmt.Sprintf(`SELECT %q FROM %q WHERE "group"='%s'`, channel, g.Measurement, g.Name)) {
 							var at int64
 							var v float64
 							fmt.Sscan(fmt.Sprint(row[0]), &at)
@@ -153,7 +156,7 @@ func TestRealInfluxDB(t *testing.T) {
 				}
 			})
 			if withFlux {
-				t.Run("digests by Flux where InfluxQL is not there", func(t *testing.T) { fluxOnly(t, real) })
+				t.Run("digests by Flux where InfluxQL is not there", func(t *testing.T) { fluxOnly(t, server) })
 			}
 			t.Run("F058 conflict of types", func(t *testing.T) {
 				blocks := acqtest.Blocks("conflict", 2, 50)
@@ -181,14 +184,14 @@ func TestRealInfluxDB(t *testing.T) {
 				if len(refused) != want || !strings.Contains(refused[0].Reason, "field type conflict") {
 					t.Errorf("%d refused, want %d: %+v", len(refused), want, refused[0])
 				}
-				rows := real.Query("pneudaq", `SELECT count("a") FROM "pneumatics" WHERE "group"='fine'`)
+				rows := server.Query("pneudaq", `SELECT count("a") FROM "pneumatics" WHERE "group"='fine'`)
 				if len(rows) != 1 || fmt.Sprint(rows[0][1]) != "20" {
 					t.Errorf("the good lines beside them: %v", rows)
 				}
 			})
 			t.Run("F060 outside retention", func(t *testing.T) {
-				real.Query("", "CREATE RETENTION POLICY short ON pneudaq DURATION 1h REPLICATION 1")
-				short := open(t, real.URL, func(o *influx.Options) { o.Bucket = "pneudaq/short" })
+				server.Query("", "CREATE RETENTION POLICY short ON pneudaq DURATION 1h REPLICATION 1")
+				short := open(t, server.URL, func(o *influx.Options) { o.Bucket = "pneudaq/short" })
 				refused, err := short.Write(t.Context(), acqtest.Blocks("old", 2, 50))
 				if err != nil {
 					t.Fatal(err)
@@ -203,7 +206,7 @@ func TestRealInfluxDB(t *testing.T) {
 				if refused, err := s.Write(t.Context(), blocks); err != nil || len(refused) > 0 {
 					t.Fatal(refused, err)
 				}
-				rows := real.Query("pneudaq", `SELECT "count", "reason", "to_slot" FROM pneudaq_gap WHERE "group"='gappy'`)
+				rows := server.Query("pneudaq", `SELECT "count", "reason", "to_slot" FROM pneudaq_gap WHERE "group"='gappy'`)
 				if want := fmt.Sprintf("4 timeout %d", blocks[0].Slots[2]+5); len(rows) != 1 || fmt.Sprint(rows[0][1], " ", rows[0][2], " ", rows[0][3]) != want {
 					t.Errorf("gap rows %v, want %s", rows, want)
 				}
@@ -222,7 +225,7 @@ func TestRealInfluxDB(t *testing.T) {
 					t.Errorf("F064 the other gateway is not seen: %v %s", err, diff)
 				}
 				if withFlux {
-					got, err := open(t, onlyFlux(t, real)).Gateways(t.Context(), "rig 1", now-60e9)
+					got, err := open(t, onlyFlux(t, server)).Gateways(t.Context(), "rig 1", now-60e9)
 					if diff := cmp.Diff(map[string]int64{"gw-a": now, "gw-b": now - 1e9}, got); err != nil || diff != "" {
 						t.Errorf("F064 by Flux: %v %s", err, diff)
 					}
@@ -233,9 +236,9 @@ func TestRealInfluxDB(t *testing.T) {
 }
 
 // onlyFlux returns the address of a proxy that has no /query.
-func onlyFlux(t *testing.T, real *influxtest.Real) string {
+func onlyFlux(t *testing.T, server *influxtest.Real) string {
 	t.Helper()
-	return proxy(t, real.URL, func(w http.ResponseWriter, r *http.Request) bool {
+	return proxy(t, server.URL, func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/query" {
 			http.NotFound(w, r)
 			return true
@@ -244,8 +247,9 @@ func onlyFlux(t *testing.T, real *influxtest.Real) string {
 	})
 }
 
-func fluxOnly(t *testing.T, real *influxtest.Real) {
-	s := open(t, onlyFlux(t, real))
+func fluxOnly(t *testing.T, server *influxtest.Real) {
+	t.Helper()
+	s := open(t, onlyFlux(t, server))
 	for _, name := range []string{"viaflux", "awkward flux"} {
 		blocks := acqtest.Blocks(name, 6, 1000)
 		g := blocks[0].Group
@@ -266,11 +270,11 @@ func fluxOnly(t *testing.T, real *influxtest.Real) {
 }
 
 func TestRealInfluxDBWithUsers(t *testing.T) {
-	real := influxtest.StartReal(t, influxtest.RealOptions{Auth: true})
-	real.Query("", "CREATE USER admin WITH PASSWORD 'secret' WITH ALL PRIVILEGES")
-	real.User = "admin:secret"
-	real.Query("", "CREATE DATABASE pneudaq")
-	real.Query("", "CREATE USER rig WITH PASSWORD 'rigpass'")
+	server := influxtest.StartReal(t, influxtest.RealOptions{Auth: true})
+	server.Query("", "CREATE USER admin WITH PASSWORD 'secret' WITH ALL PRIVILEGES")
+	server.User = "admin:secret"
+	server.Query("", "CREATE DATABASE pneudaq")
+	server.Query("", "CREATE USER rig WITH PASSWORD 'rigpass'")
 	file := filepath.Join(t.TempDir(), "token")
 	put := func(text string) {
 		t.Helper()
@@ -278,7 +282,7 @@ func TestRealInfluxDBWithUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := open(t, real.URL, func(o *influx.Options) { o.Token, o.TokenFile = nil, file })
+	s := open(t, server.URL, func(o *influx.Options) { o.Token, o.TokenFile = nil, file })
 	blocks := acqtest.Blocks("flow", 2, 10)
 	put("rig:wrong")
 	_, err := s.Write(t.Context(), blocks)
@@ -290,7 +294,7 @@ func TestRealInfluxDBWithUsers(t *testing.T) {
 	if h := hold(t, err); h.Status != 403 || !strings.Contains(h.Do, `GRANT ALL ON "pneudaq"`) {
 		t.Errorf("F055 no permission: %+v", h)
 	}
-	real.Query("", "GRANT ALL ON pneudaq TO rig")
+	server.Query("", "GRANT ALL ON pneudaq TO rig")
 	if _, err := s.Write(t.Context(), blocks); err != nil {
 		t.Errorf("F055 after GRANT: %v", err)
 	}
@@ -301,36 +305,36 @@ func TestRealInfluxDBWithUsers(t *testing.T) {
 }
 
 func TestRealInfluxDBTooLarge(t *testing.T) {
-	real := influxtest.StartReal(t, influxtest.RealOptions{MaxBody: 5000})
-	real.Query("", "CREATE DATABASE pneudaq")
-	s := open(t, real.URL)
+	server := influxtest.StartReal(t, influxtest.RealOptions{MaxBody: 5000})
+	server.Query("", "CREATE DATABASE pneudaq")
+	s := open(t, server.URL)
 	if refused, err := s.Write(t.Context(), acqtest.Blocks("flow", 4, 100)); err != nil || len(refused) > 0 {
 		t.Fatalf("F059: %v %v", refused, err)
 	}
-	rows := real.Query("pneudaq", `SELECT count("a") FROM "pneumatics"`)
+	rows := server.Query("pneudaq", `SELECT count("a") FROM "pneumatics"`)
 	if len(rows) != 1 || fmt.Sprint(rows[0][1]) != "400" {
 		t.Errorf("F059: %v, want 400 points", rows)
 	}
 }
 
 func TestRealInfluxDBRestarts(t *testing.T) {
-	real := influxtest.StartReal(t, influxtest.RealOptions{})
-	real.Query("", "CREATE DATABASE pneudaq")
-	s := open(t, real.URL)
+	server := influxtest.StartReal(t, influxtest.RealOptions{})
+	server.Query("", "CREATE DATABASE pneudaq")
+	s := open(t, server.URL)
 	blocks := acqtest.Blocks("flow", 2, 100)
 	if _, err := s.Write(t.Context(), blocks[:1]); err != nil {
 		t.Fatal(err)
 	}
-	real.Kill()
+	server.Kill()
 	var retry *influx.RetryError
 	if _, err := s.Write(t.Context(), blocks[1:]); err == nil || !errorsAs(err, &retry) {
 		t.Errorf("F050 database killed: %v, want a RetryError", err)
 	}
-	real.Start()
+	server.Start()
 	if _, err := s.Write(t.Context(), blocks[1:]); err != nil {
 		t.Errorf("F050 database back: %v", err)
 	}
-	rows := real.Query("pneudaq", `SELECT count("a") FROM "pneumatics"`)
+	rows := server.Query("pneudaq", `SELECT count("a") FROM "pneumatics"`)
 	if len(rows) != 1 || fmt.Sprint(rows[0][1]) != "200" {
 		t.Errorf("F050: %v, want 200 points", rows)
 	}

@@ -272,13 +272,11 @@ func (d *delivery) deliver(ctx context.Context, first, last int) error {
 		d.accepted = true
 		return nil
 	}
-	var (
-		fault *lineFault
-		large *tooLarge
-		n     = last - first
-	)
+	n := last - first
+	fault, isFault := errors.AsType[*lineFaultError](err)
+	large, isLarge := errors.AsType[*tooLargeError](err)
 	switch {
-	case errors.As(err, &fault):
+	case isFault:
 		if n == 1 || fault.dropped >= n {
 			if !fault.sure && !d.accepted {
 				if err := d.sink.canary(ctx, fault.answer); err != nil {
@@ -289,7 +287,7 @@ func (d *delivery) deliver(ctx context.Context, first, last int) error {
 			d.refuse(first, last, fault.message)
 			return nil
 		}
-	case errors.As(err, &large):
+	case isLarge:
 		if n == 1 {
 			d.refuse(first, last, large.Error())
 			return nil
@@ -323,8 +321,7 @@ func (s *Sink) canary(ctx context.Context, blamed *answer) error {
 	line = append(line, " up=1 "...)
 	line = strconv.AppendInt(line, s.o.Now(), 10)
 	err := s.send(ctx, append(line, '\n'))
-	var fault *lineFault
-	if errors.As(err, &fault) {
+	if _, ok := errors.AsType[*lineFaultError](err); ok {
 		h := s.hold(blamed)
 		h.Do = "the server refuses every line, also one that is right: " + h.Do
 		return h
@@ -353,7 +350,7 @@ func (s *Sink) Send(ctx context.Context, lines []byte) error {
 	return s.send(ctx, lines)
 }
 
-// send is one request. The error is *lineFault, *tooLarge, *HoldError,
+// send is one request. The error is *lineFaultError, *tooLargeError, *HoldError,
 // *RetryError or that of ctx.
 func (s *Sink) send(ctx context.Context, body []byte) error {
 	within, cancel := context.WithTimeout(ctx, s.o.Timeout)
@@ -370,8 +367,7 @@ func (s *Sink) send(ctx context.Context, body []byte) error {
 		return fmt.Errorf("write to %s: %w", s.where, context.Cause(ctx))
 	}
 	err = s.classify(err, time.Unix(0, s.o.Now()))
-	var retry *RetryError
-	if errors.As(err, &retry) {
+	if _, ok := errors.AsType[*RetryError](err); ok {
 		s.idle() // the name may lead elsewhere by now
 	}
 	return err

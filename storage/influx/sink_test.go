@@ -30,17 +30,17 @@ import (
 
 const secret = "c4n4ry-s3cr3t"
 
-func open(t testing.TB, url string, change ...func(*influx.Options)) *influx.Sink {
-	t.Helper()
-	o := influx.Options{URL: url, Org: "lab", Bucket: "pneudaq/autogen", Timeout: 5 * time.Second, Token: func() (string, error) { return secret, nil }}
+func open(tb testing.TB, address string, change ...func(*influx.Options)) *influx.Sink {
+	tb.Helper()
+	o := influx.Options{URL: address, Org: "lab", Bucket: "pneudaq/autogen", Timeout: 5 * time.Second, Token: func() (string, error) { return secret, nil }}
 	for _, c := range change {
 		c(&o)
 	}
 	s, err := influx.New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
@@ -50,10 +50,11 @@ func TestSinkSuite(t *testing.T) {
 			t.Run(fmt.Sprintf("version %d gzip %v", v, zip), func(t *testing.T) {
 				server := influxtest.New()
 				server.Version, server.Token = v, secret
-				url := server.Start(t)
+				address := server.Start(t)
 				acqtest.Sink(t, acqtest.SinkCase{
 					Open: func(t *testing.T) acquisition.Sink {
-						return open(t, url, func(o *influx.Options) { o.Gzip = zip })
+						t.Helper()
+						return open(t, address, func(o *influx.Options) { o.Gzip = zip })
 					},
 					Stored: func(_ *testing.T, g *acquisition.Group, channel string) map[int64]float64 {
 						return server.Values(g, channel)
@@ -203,8 +204,7 @@ func TestF054LostAnswer(t *testing.T) {
 	blocks := acqtest.Blocks("flow", 2, 10)
 	server.Next(influxtest.Fault{Cut: influxtest.CutAfterStore})
 	_, err := s.Write(t.Context(), blocks)
-	var retry *influx.RetryError
-	if !errors.As(err, &retry) {
+	if _, ok := errors.AsType[*influx.RetryError](err); !ok {
 		t.Fatalf("lost answer: %v, want a RetryError", err)
 	}
 	before := server.Points(influxtest.SeriesOf(blocks[0].Group))
@@ -341,14 +341,14 @@ func TestF058ConflictOfTypesIsNotRetriedForEver(t *testing.T) {
 	for _, v := range []influxtest.Version{influxtest.V18, influxtest.V20, influxtest.V27, influxtest.V3} {
 		server := influxtest.New()
 		server.Version = v
-		url := server.Start(t)
+		address := server.Start(t)
 		// Somebody wrote channel a as a string once.
-		resp, err := http.Post(url+"/api/v2/write", "text/plain", strings.NewReader("pneumatics,group=x a=\"text\" 1\n"))
-		if err != nil || resp.StatusCode != 204 {
+		resp, err := http.Post(address+"/api/v2/write", "text/plain", strings.NewReader("pneumatics,group=x a=\"text\" 1\n"))
+		if err != nil || resp.StatusCode != http.StatusNoContent {
 			t.Fatalf("prepare: %v %v", resp, err)
 		}
 		_ = resp.Body.Close()
-		s := open(t, url)
+		s := open(t, address)
 		other := acqtest.Blocks("other", 1, 50)
 		clone := *other[0].Group
 		clone.Measurement = "elsewhere"
@@ -561,7 +561,7 @@ func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	n, err := io.Copy(io.Discard, r.Body)
 	c.bytes += n
 	_ = r.Body.Close()
-	return &http.Response{StatusCode: 204, Body: http.NoBody, Header: http.Header{}}, err
+	return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody, Header: http.Header{}}, err
 }
 
 func BenchmarkWrite(b *testing.B) {

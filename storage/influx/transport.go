@@ -132,8 +132,10 @@ func (w *writer) pack(req *http.Request) (*packer, *http.Request, error) {
 		p.open.Add(1)
 		return &packed{Reader: bytes.NewReader(p.buf.Bytes()), packer: p}, nil
 	}
-	req.Body, err = req.GetBody()
-	return p, req, err
+	if req.Body, err = req.GetBody(); err != nil {
+		return nil, nil, fmt.Errorf("compress request: %w", err)
+	}
+	return p, req, nil
 }
 
 // packed is a compressed body that tells when the connection has done with it.

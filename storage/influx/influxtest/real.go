@@ -26,8 +26,8 @@ const RequireAll = "PNEUDAQ_REQUIRE_ALL"
 // Influxd returns the path of an InfluxDB 1.8 server: $PNEUDAQ_INFLUXD, else
 // pneudaq/influxd in the user's cache directory. Without one the test is
 // skipped, or fails if PNEUDAQ_REQUIRE_ALL is set.
-func Influxd(t testing.TB) string {
-	t.Helper()
+func Influxd(tb testing.TB) string {
+	tb.Helper()
 	path := os.Getenv("PNEUDAQ_INFLUXD")
 	if path == "" {
 		if dir, err := os.UserCacheDir(); err == nil {
@@ -41,9 +41,9 @@ func Influxd(t testing.TB) string {
 		why := "LEFT OUT: everything against a real InfluxDB 1.8.10, there is no influxd at " + path +
 			"; build it with `make influxd` or name it in PNEUDAQ_INFLUXD"
 		if os.Getenv(RequireAll) != "" {
-			t.Fatal(why)
+			tb.Fatal(why)
 		}
-		t.Skip(why)
+		tb.Skip(why)
 	}
 	return path
 }
@@ -64,16 +64,17 @@ type Real struct {
 	dir    string
 	config string
 	cmd    *exec.Cmd
-	done   chan error
+	done   chan struct{} // closed when the process has ended
+	ended  error
 }
 
 // StartReal starts a server that ends with the test.
-func StartReal(t testing.TB, o RealOptions) *Real {
-	t.Helper()
-	r := &Real{t: t, path: Influxd(t), dir: t.TempDir()}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func StartReal(tb testing.TB, o RealOptions) *Real {
+	tb.Helper()
+	r := &Real{t: tb, path: Influxd(tb), dir: tb.TempDir()}
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	address := l.Addr().String()
 	_ = l.Close()
@@ -99,9 +100,9 @@ bind-address = "127.0.0.1:0"
 		text += fmt.Sprintf("  max-body-size = %d\n", o.MaxBody)
 	}
 	if err := os.WriteFile(r.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(r.Stop)
+	tb.Cleanup(r.Stop)
 	r.Start()
 	return r
 }
@@ -114,28 +115,40 @@ func (r *Real) Start() {
 		r.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	r.cmd = exec.Command(r.path, "run", "-config", r.config)
+	r.cmd = exec.CommandContext(context.Background(), r.path, "run", "-config", r.config)
 	r.cmd.Stdout, r.cmd.Stderr = log, log
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.done = make(chan error, 1)
+	r.done = make(chan struct{})
 	cmd, done := r.cmd, r.done
-	go func() { done <- cmd.Wait() }()
-	for range 200 {
-		resp, err := http.Get(r.URL + "/health")
+	go func() {
+		r.ended = cmd.Wait()
+		close(done)
+	}()
+	for range 1200 {
+		resp, err := r.health()
 		if err == nil {
 			_ = resp.Body.Close()
 			return
 		}
 		select {
-		case err := <-done:
+		case <-done:
 			text, _ := os.ReadFile(filepath.Join(r.dir, "influxd.log"))
-			r.t.Fatalf("influxd ended: %v\n%s", err, text)
+			r.t.Fatalf("influxd ended: %v\n%s", r.ended, text)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	r.t.Fatal("influxd does not answer after 10 s")
+	text, err := os.ReadFile(filepath.Join(r.dir, "influxd.log"))
+	r.t.Fatalf("influxd does not answer after a minute: %v\n%s", err, text)
+}
+
+func (r *Real) health() (*http.Response, error) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, r.URL+"/health", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	return http.DefaultClient.Do(req)
 }
 
 // Stop ends the server as an operator does.
@@ -154,7 +167,9 @@ func (r *Real) end(s os.Signal) {
 	select {
 	case <-r.done:
 	case <-time.After(10 * time.Second):
-		_ = r.cmd.Process.Kill()
+		if err := r.cmd.Process.Kill(); err != nil {
+			r.t.Errorf("kill influxd: %v", err)
+		}
 		<-r.done
 	}
 	r.cmd = nil
@@ -184,11 +199,13 @@ func (r *Real) Query(db, q string) [][]any {
 		r.t.Fatal(err)
 	}
 	var answer struct {
-		Error   string
+		Error   string `json:"error"`
 		Results []struct {
-			Error  string
-			Series []struct{ Values [][]any }
-		}
+			Error  string `json:"error"`
+			Series []struct {
+				Values [][]any `json:"values"`
+			} `json:"series"`
+		} `json:"results"`
 	}
 	d := json.NewDecoder(strings.NewReader(string(text)))
 	d.UseNumber()

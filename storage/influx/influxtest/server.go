@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -119,19 +120,19 @@ func New() *Server {
 }
 
 // Start serves on loopback until the test ends and returns the address.
-func (s *Server) Start(t testing.TB) string {
-	t.Helper()
+func (s *Server) Start(tb testing.TB) string {
+	tb.Helper()
 	h := httptest.NewServer(s)
-	t.Cleanup(h.Close)
+	tb.Cleanup(h.Close)
 	return h.URL
 }
 
 // Pipe serves over pipes until the test ends, and returns a client that
 // reaches the server under any address. It works in a bubble of synctest.
-func (s *Server) Pipe(t testing.TB) *http.Client {
-	t.Helper()
+func (s *Server) Pipe(tb testing.TB) *http.Client {
+	tb.Helper()
 	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	h := &http.Server{Handler: s} //nolint:gosec // a test server
+	h := &http.Server{Handler: s}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = h.Serve(l) })
 	transport := &http.Transport{
@@ -143,7 +144,7 @@ func (s *Server) Pipe(t testing.TB) *http.Client {
 			return l.dial(ctx, s)
 		},
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		transport.CloseIdleConnections()
 		_ = h.Close()
 		wg.Wait()
@@ -173,6 +174,7 @@ func (p *pipes) dial(ctx context.Context, s *Server) (net.Conn, error) {
 	}
 }
 
+// Accept returns the next connection.
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
@@ -182,7 +184,10 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
+// Close ends the listener.
+func (p *pipes) Close() error { p.once.Do(func() { close(p.done) }); return nil }
+
+// Addr names the listener.
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
 
 // Next makes the next requests fail, each in turn.
@@ -259,11 +264,7 @@ type Drops struct {
 func (s *Server) Seen() Drops {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := map[int]int{}
-	for k, v := range s.answers {
-		a[k] = v
-	}
-	return Drops{Requests: s.requests, Answers: a, Lines: s.lines, Repeats: s.repeats, Headers: slices.Clone(s.heads)}
+	return Drops{Requests: s.requests, Answers: maps.Clone(s.answers), Lines: s.lines, Repeats: s.repeats, Headers: slices.Clone(s.heads)}
 }
 
 func (s *Server) fault() Fault {
@@ -515,7 +516,7 @@ func (s *Server) take(body []byte) Fault {
 	var data []map[string]any
 	dropped, unparsed := 0, 0
 	for i, l := range lines {
-		why := ""
+		var why string
 		switch {
 		case l.err != nil:
 			why = fmt.Sprintf("unable to parse '%s': %v", l.text, l.err)
@@ -590,9 +591,7 @@ func (s *Server) keep(l line) {
 	}
 	if old := p[l.at]; old != nil {
 		s.repeats++
-		for k, v := range l.fields {
-			old[k] = v
-		}
+		maps.Copy(old, l.fields)
 	} else {
 		p[l.at] = l.fields
 	}
@@ -608,11 +607,7 @@ func (s *Server) Points(series string) map[int64]Point {
 	defer s.mu.Unlock()
 	out := map[int64]Point{}
 	for at, p := range s.series[series] {
-		c := Point{}
-		for k, v := range p {
-			c[k] = v
-		}
-		out[at] = c
+		out[at] = maps.Clone(p)
 	}
 	return out
 }
