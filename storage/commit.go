@@ -188,7 +188,7 @@ func (s *Store) commitPending(introduce *acquisition.Group) error {
 	for _, x := range s.extra {
 		buf = appendPlain(buf, x.h, x.payload)
 	}
-	for _, b := range s.pending {
+	for i, b := range s.pending {
 		buf = s.introduce(buf, seg, introduced, b.Group)
 		s.mu.RLock()
 		id := s.ids[b.Group]
@@ -200,7 +200,14 @@ func (s *Store) commitPending(introduce *acquisition.Group) error {
 		stripe := max(1, b.Group.Words, b.Group.Numbers)
 		buf, err = appendFrame(buf, h, func(dst []byte) ([]byte, error) { return s.enc.append(dst, one[:], stripe) })
 		if err != nil {
-			return fmt.Errorf("commit: %w", err)
+			// A source that fills scans wrongly must not stop the other groups.
+			s.log.Error("block cannot be stored; its slots are a gap", slog.String("group", string(key)), slog.String("error", err.Error()))
+			b = unstorable(b)
+			s.pending[i], one[0] = b, b
+			h = blockHeader(id, one[:], func(e acquisition.EpochID, slot uint64) (int64, bool) { return s.due(key, e, slot) }, start)
+			if buf, err = appendFrame(buf, h, func(dst []byte) ([]byte, error) { return s.enc.append(dst, one[:], 1) }); err != nil {
+				return fmt.Errorf("commit: %w", err)
+			}
 		}
 		h.length = uint32(int64(len(buf)) - off - headerSize)
 		frames = append(frames, located{h: h, off: off, b: b})
@@ -218,6 +225,16 @@ func (s *Store) commitPending(introduce *acquisition.Group) error {
 	end := s.o.Now()
 	s.published(frames, base, start, end, len(buf))
 	return nil
+}
+
+// unstorable returns a block whose gaps stand for the scans of another. What
+// came with it is not acknowledged.
+func unstorable(b *acquisition.Block) *acquisition.Block {
+	out := &acquisition.Block{Group: b.Group, Seq: b.Seq, Epoch: b.Epoch, Backfill: b.Backfill, Gaps: b.Gaps}
+	for _, slot := range b.Slots {
+		out.Gaps = append(out.Gaps, acquisition.Gap{From: slot, To: slot + 1, Reason: acquisition.ReasonConfig})
+	}
+	return out
 }
 
 // introduce adds the descriptor of a group if the file does not have it.

@@ -847,3 +847,130 @@ func (l *life) deeds(r *rand.Rand, groups []*acquisition.Group) {
 		}
 	}
 }
+
+// The power goes at every operation of a compaction, a drop and the saving of
+// positions, in either order of what is durable: the next start is clean, no
+// block is twice and none is missing.
+func TestF075CrashBetweenPositionAndRemoval(t *testing.T) {
+	g := pressures()
+	prepare := func() *life {
+		l := newLife(t, storagetest.New())
+		l.must(l.open(func(o *storage.Options) {
+			o.SegmentSize, o.Sinks = 3000, []string{"influx"}
+			o.Retention = storage.Retention{Size: 1}
+		}))
+		l.must(l.begin(g))
+		for range 12 {
+			l.must(l.second())
+		}
+		l.must(l.s.CloseEpoch(t.Context(), l.opens[g.Key()], l.next[g.Key()], acquisition.ReasonStopped))
+		return l
+	}
+	tidy := func(l *life) error {
+		if err := l.s.Compact(t.Context()); err != nil {
+			return err
+		}
+		err := l.s.SetDelivered(t.Context(), "influx", map[acquisition.GroupKey]storage.SeqSet{g.Key(): {{From: 1, To: 9}}})
+		if err != nil {
+			return err
+		}
+		return l.s.Drop(t.Context())
+	}
+	whole := prepare()
+	before := whole.disk.Count()
+	whole.must(tidy(whole))
+	ops := whole.disk.Count() - before
+	if ops < 20 {
+		t.Fatalf("%d operations", ops)
+	}
+	for n := 1; n <= ops; n++ {
+		for _, cut := range []bool{false, true} {
+			l := prepare()
+			l.disk.StopAt(l.disk.Count() + n)
+			_ = tidy(l)
+			image := l.disk.Clone()
+			if cut {
+				image = l.disk.PowerCut(rand.New(rand.NewPCG(uint64(n), 75)))
+			}
+			after := newLife(t, image)
+			after.c.t = l.c.t
+			after.must(after.open())
+			for _, f := range after.s.Recovery().Findings {
+				t.Fatalf("operation %d: %+v", n, f)
+			}
+			// Blocks were dropped or are all there, once.
+			held := after.s.Held(g.Key())
+			want := held.From
+			for b, err := range after.s.Blocks(t.Context(), storage.Query{Group: g.Key()}) {
+				if err != nil || b.Seq != want || b.Gaps != nil {
+					t.Fatalf("operation %d: block %d, want %d: %v %v", n, b.Seq, want, b.Gaps, err)
+				}
+				want++
+			}
+			if want != 13 && !held.Empty() {
+				t.Fatalf("operation %d: up to block %d", n, want)
+			}
+			if slot, _, ok := after.s.Last(g.Key()); !ok || slot != l.next[g.Key()]-1 {
+				t.Fatalf("operation %d: last slot %d", n, slot)
+			}
+			l.must(after.s.Close())
+		}
+	}
+}
+
+// While a recording is open a scan is durable within its tick and one commit.
+func TestRecordingTick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := func() int64 { return time.Now().UnixNano() }
+		s, err := storage.Open(t.Context(), storage.Options{FS: storagetest.New(), Now: now, BootID: "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := cancelled(t)
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		g := pressures()
+		o, err := s.OpenEpoch(t.Context(), g, 0, slotAt(g, now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait := func() time.Duration {
+			time.Sleep(3 * time.Second / 2)
+			n := s.Stats().Scans
+			slot := slotAt(g, now())
+			sc := scan(g, slot)
+			sc.Time = now()
+			if r := o.Append(sc); r != acquisition.ReasonNone {
+				t.Fatal(r)
+			}
+			began := time.Now()
+			for s.Stats().Scans == n {
+				time.Sleep(time.Millisecond)
+			}
+			return time.Since(began)
+		}
+		if d := wait(); d < 100*time.Millisecond || d > time.Second {
+			t.Fatalf("durable after %s", d)
+		}
+		r, err := s.StartRecording(t.Context(), acquisition.Recording{Rig: g.Rig, Groups: []string{g.Name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := wait(); d > 51*time.Millisecond {
+			t.Fatalf("durable after %s in a recording", d)
+		}
+		if _, err := s.StopRecording(t.Context(), r.ID, 0, "completed"); err != nil {
+			t.Fatal(err)
+		}
+		if d := wait(); d < 100*time.Millisecond || d > time.Second {
+			t.Fatalf("durable after %s", d)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

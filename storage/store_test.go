@@ -333,3 +333,24 @@ func contextWithoutCancel(t *testing.T) context.Context {
 	t.Helper()
 	return context.WithoutCancel(t.Context())
 }
+
+// A source that fills a scan with too few words costs its own block and nothing
+// else.
+func TestMalformedScanIsAGap(t *testing.T) {
+	c := &clock{start}
+	s := open(t, t.TempDir(), c)
+	g, b := pressures(), bursts()
+	opens, next := begin(t, s, g, b)
+	first := append([]uint64(nil), next...)
+	bad := scan(g, next[0])
+	bad.Words = bad.Words[:3]
+	opens[0].Append(bad)
+	next[0]++
+	record(t, s, c, opens[1:], next[1:], 1)
+	record(t, s, c, opens, next, 2)
+	gaps := verify(t, s, g.Key(), first[0], next[0])
+	if len(gaps) != 1 || gaps[first[0]] != acquisition.ReasonConfig {
+		t.Fatal(gaps)
+	}
+	verify(t, s, b.Key(), first[1], next[1])
+}
