@@ -152,16 +152,24 @@ type Events interface {
 type ExportQuery struct {
 	Recording string
 	Format    string   // csv, parquet, xlsx or jsonl
+	Groups    []string // none: all
 	Channels  []string // none: all
 	BOM       bool     // a byte-order mark for spreadsheets (csv)
 	Language  Language
 }
 
+// ExportFile is what a file will be.
+type ExportFile struct {
+	Media     string // media type
+	Extension string // of its name, without the dot
+}
+
 // Exporter writes a recording as a file.
 type Exporter interface {
-	// Formats returns the formats by name with their media types.
-	Formats() map[string]string
-	// Export writes the file. Problems of the query come before the first byte.
+	// Describe says what the file will be; problems of the query come here,
+	// before the first byte. A format that it does not know is not ok.
+	Describe(ctx context.Context, q ExportQuery) (f ExportFile, ok bool, err error)
+	// Export writes the file.
 	Export(ctx context.Context, w io.Writer, q ExportQuery) error
 }
 

@@ -353,7 +353,7 @@ type Evaluation struct {
 	Conventions []string        `json:"conventions,omitempty"`
 	Notes       []string        `json:"notes,omitempty"`
 	Plot        string          `json:"plot_svg,omitempty"`
-	Curve       json.RawMessage `json:"curve,omitempty"` // points and fit for drawing, as the method gives them
+	Curve       json.RawMessage `json:"curve,omitempty"` // the whole result, as the method gives it
 }
 
 // Figure is one result with its expanded uncertainty.

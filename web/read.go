@@ -97,9 +97,11 @@ func (q *query) text(name string) string {
 }
 
 // channels reads the list of names that many addresses take.
-func (q *query) channels() []string {
+func (q *query) channels() []string { return q.list("channels") }
+
+func (q *query) list(name string) []string {
 	var list []string
-	for part := range strings.SplitSeq(q.text("channels"), ",") {
+	for part := range strings.SplitSeq(q.text(name), ",") {
 		if part = strings.TrimSpace(part); part != "" && !slices.Contains(list, part) {
 			list = append(list, part)
 		}

@@ -271,7 +271,7 @@ func (s *Server) postEvaluate(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	q := queryOf(r)
-	want := ExportQuery{Format: q.text("format"), Channels: q.channels(), BOM: q.bool("bom"), Language: language(r)}
+	want := ExportQuery{Format: q.text("format"), Channels: q.channels(), Groups: q.list("groups"), BOM: q.bool("bom"), Language: language(r)}
 	if err := q.done(); err != nil {
 		return err
 	}
@@ -285,12 +285,15 @@ func (s *Server) getExport(w http.ResponseWriter, r *http.Request) error {
 	if want.Format == "" {
 		want.Format = "csv"
 	}
-	media, ok := s.o.Exporter.Formats()[want.Format]
+	f, ok, err := s.o.Exporter.Describe(r.Context(), want)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return parameter("format", "%s is not one of csv, parquet, xlsx, jsonl", strconv.Quote(want.Format))
 	}
 	h := w.Header()
-	h.Set("Content-Type", media)
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": want.Recording + "." + want.Format}))
+	h.Set("Content-Type", f.Media)
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": want.Recording + "." + f.Extension}))
 	return s.o.Exporter.Export(r.Context(), w, want)
 }

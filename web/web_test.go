@@ -278,19 +278,19 @@ func (p *parts) Events(context.Context, web.EventQuery) ([]acquisition.Event, er
 	return p.events, nil
 }
 
-func (p *parts) Formats() map[string]string {
-	return map[string]string{"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
+func (p *parts) Describe(_ context.Context, q web.ExportQuery) (web.ExportFile, bool, error) {
+	f := web.ExportFile{Media: "text/csv; charset=utf-8", Extension: q.Format}
+	if q.Format == "csv" && p.exportErr != nil {
+		return f, true, p.exportErr
+	}
+	return f, q.Format == "csv" || q.Format == "jsonl", nil
 }
 
-func (p *parts) Export(_ context.Context, w io.Writer, q web.ExportQuery) error {
-	if p.exportErr != nil && q.Format == "csv" {
-		return p.exportErr
+func (p *parts) Export(_ context.Context, w io.Writer, _ web.ExportQuery) error {
+	if _, err := io.WriteString(w, "time,p1\n"); err != nil {
+		return err
 	}
-	_, err := io.WriteString(w, "time,p1\n")
-	if err == nil && p.exportErr != nil {
-		return p.exportErr
-	}
-	return err
+	return p.exportErr
 }
 
 func (p *parts) RigFile(_ context.Context, rig string) (web.RigFile, error) {
@@ -333,7 +333,10 @@ func (p *parts) Methods(context.Context) ([]web.Method, error) {
 
 func (p *parts) Evaluate(_ context.Context, id string, r web.EvaluateRequest, _ web.Language) (web.Evaluation, error) {
 	u := 0.02
-	return web.Evaluation{Method: r.Method, Recording: id, Wording: "evaluated following ISO 6358-1:2013", Figures: []web.Figure{{Name: "C", Value: 1.2, U: &u, K: 2, Text: "1.20 ± 0.02"}}}, nil
+	return web.Evaluation{
+		Method: r.Method, Recording: id, Wording: "evaluated following ISO 6358-1:2013", Figures: []web.Figure{{Name: "C", Value: 1.2, U: &u, K: 2, Text: "1.20 ± 0.02"}},
+		Plot: "<svg/>", Curve: json.RawMessage(`{"method":"x"}`), Notes: []string{"n"}, Conventions: []string{"P-1"}, Refusal: &web.Refusal{Code: "x", What: "y"},
+	}, nil
 }
 
 func (p *parts) Faults(context.Context) ([]web.DemoFault, error) { return p.faults, nil }

@@ -280,6 +280,31 @@ func TestPageShowsARigAsItRuns(t *testing.T) {
 		t.Errorf("events: %+v", events.Events)
 	}
 	b.asDescribed(doc.ID)
+	for _, format := range []string{"csv", "jsonl", "parquet", "xlsx"} {
+		status, body, header := b.do("GET", "/api/v1/recordings/"+doc.ID+"/export?format="+format, "")
+		if status != http.StatusOK || !strings.HasPrefix(body, "PK") || !strings.Contains(header.Get("Content-Disposition"), doc.ID) {
+			t.Errorf("%s of all groups: %d %s %.40q", format, status, header.Get("Content-Disposition"), body)
+		}
+	}
+	status, body, header := b.do("GET", "/api/v1/recordings/"+doc.ID+"/export?format=csv&channels=p1&bom=1", "")
+	rows := uint64(strings.Count(body, "\n"))
+	if status != http.StatusOK || header.Get("Content-Type") != "text/csv; charset=utf-8" || !strings.HasPrefix(body, "\ufeff") || rows < audit.Accounts[i].Stored {
+		t.Errorf("csv of p1: %d %v, %d rows: %.120q", status, header, rows, body)
+	}
+	if status, body, _ := b.do("GET", "/api/v1/recordings/"+doc.ID+"/export?channels=nothing", ""); status != http.StatusNotFound {
+		t.Errorf("a channel that is not there: %d %s", status, body)
+	}
+	b.s.mu.Lock()
+	address := b.s.rigs["flow-bench"].twin.Addr("field")
+	b.s.mu.Unlock()
+	status, body, _ = b.do("POST", "/api/v1/probe", fmt.Sprintf(`{"url":"tcp://%s","units":[1],"from":0,"count":16}`, address))
+	var probe web.ProbeReport
+	if err := json.Unmarshal([]byte(body), &probe); err != nil || status != http.StatusOK {
+		t.Fatalf("probe: %d %s", status, body)
+	}
+	if len(probe.Units) == 0 || len(probe.Units[0].Registers) == 0 || len(probe.Units[0].Registers[0].Decodings) != 8 || !strings.Contains(probe.YAML, "unit1") {
+		t.Errorf("probe: %.600s", body)
+	}
 	b.stop()
 }
 
