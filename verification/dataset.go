@@ -21,6 +21,7 @@ type Channel struct {
 	Low, High  float64   // range in Unit, what "% FS" is of; equal: none known
 	Accuracy   string    // see ParseAccuracy; "" is none stated
 	Resolution float64   // smallest step in Unit; 0 is none or unknown
+	Expired    string    // why its calibration is not in force; "" where it is, or none is asked for
 	Texts      []string  // of a column that holds words; nil otherwise
 }
 

@@ -176,7 +176,8 @@ func flowWarning(code string, r *iso.FlowRunResult) string {
 
 // flowInputs fills what FlowModel varies: systematic terms from the accuracies,
 // random ones from the scatter within windows, widened to the scatter of the
-// fit where that is larger.
+// fit where that is significantly larger (two standard deviations of a
+// variance with the fit's degrees of freedom).
 func (e *evaluation) flowInputs(inputs []iso.Input, windows []iso.Window, points []iso.FlowPoint, fit iso.FlowFit, scatter, uAmbient float64, shape iso.Distribution) {
 	p1, p2, t1, qm := e.bound["p1"], e.bound["p2"], e.bound["T1"], e.bound["qm"]
 	length := windows[len(windows)-1].To - windows[0].From
@@ -225,8 +226,8 @@ func (e *evaluation) flowInputs(inputs []iso.Input, windows []iso.Window, points
 		}
 	}
 	within := math.Sqrt(square / float64(len(points)))
-	if scatter <= within {
-		return
+	if scatter*scatter <= within*within*(1+2*math.Sqrt(2/float64(max(fit.DOF, 1)))) {
+		return // not significantly more
 	}
 	// The points scatter more than their windows explain: what is left is the component's and the rig's repeatability.
 	extra := scatter*scatter - within*within

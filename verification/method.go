@@ -389,6 +389,9 @@ func example(q iso.Quantity) string {
 	return "1"
 }
 
+// CalibrationExpired refuses a record whose instruments were due.
+const CalibrationExpired iso.Reason = "CALIBRATION_EXPIRED"
+
 // admit checks the channels in the windows that are evaluated and notes which
 // were used.
 func (e *evaluation) admit(windows []iso.Window) error {
@@ -397,6 +400,9 @@ func (e *evaluation) admit(windows []iso.Window) error {
 		b := e.bound[role.Name]
 		if b == nil {
 			continue
+		}
+		if b.channel.Expired != "" {
+			return e.refuse(CalibrationExpired, "%s; calibrate it, what it shows has no stated uncertainty", b.channel.Expired)
 		}
 		o := iso.Offer{Name: role.Name, Quantity: b.quantity}
 		if b.period > 0 {

@@ -70,7 +70,8 @@ func verbs() []verb {
 		{"serve", "RIG...", "acquire the rigs of the files, store and deliver", runServe},
 		{"simulate", "RIG...", "stand in for the hardware of the rigs", runSimulate},
 		{"check", "FILE...", "check rig, model and instrument files; print plan, bus load, store size", runCheck},
-		{"runs", "list|show|start|stop|audit ...", "work with recordings", runRuns},
+		{"runs", "list|show|start|stop|audit|evaluate ...", "work with recordings", runRuns},
+		{"evaluate", "METHOD FILE", "judge a CSV, .xlsx or Parquet file by a method of the standards", runEvaluate},
 		{"schema", "rig|model|wire|instrument", "print the JSON Schema of a kind of file", runSchema},
 		{"version", "", "print version and build", runVersion},
 	}

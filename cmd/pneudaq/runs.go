@@ -55,7 +55,7 @@ func (d *dataFlags) open(ctx context.Context, t *terminal) (*archive, *remote, f
 }
 
 func runRuns(ctx context.Context, t *terminal, args []string) error {
-	const about = "list|show|start|stop|audit [ID] [flags]"
+	const about = "list|show|start|stop|audit|evaluate [ID] [METHOD] [flags]"
 	if len(args) == 0 {
 		return fails(exitUsage, "say what to do: pneudaq runs %s", about)
 	}
@@ -66,6 +66,7 @@ func runRuns(ctx context.Context, t *terminal, args []string) error {
 	var n web.NewRecording
 	length := time.Duration(0)
 	limit := 100
+	var judge evaluateFlags
 	switch what {
 	case "list":
 		f.StringVar(&n.Rig, "rig", "", "only this `rig`")
@@ -75,6 +76,9 @@ func runRuns(ctx context.Context, t *terminal, args []string) error {
 		f.StringVar(&n.Owner, "owner", os.Getenv("USER"), "who records")
 		f.Func("group", "record only this `group`; may be repeated", func(s string) error { n.Groups = append(n.Groups, s); return nil })
 		f.DurationVar(&length, "for", 0, "stop after this `time` and wait for it")
+	case "evaluate":
+		judge.add(f)
+		f.StringVar(&judge.rig, "rig", "", "`file` of the rig, for accuracies and certificates, when no service runs")
 	case "show", "stop", "audit":
 	default:
 		return fails(exitUsage, "there is no `runs %s`; there are %s", what, about)
@@ -120,6 +124,11 @@ func runRuns(ctx context.Context, t *terminal, args []string) error {
 			return printRun(t, doc, d.json)
 		case "audit":
 			return auditRun(ctx, t, local, far, id, d.json)
+		case "evaluate":
+			if len(rest) != 2 {
+				return fails(exitUsage, "name the method; `pneudaq evaluate methods` lists them")
+			}
+			return evaluateRun(ctx, t, local, far, id, rest[1], &judge, d.json)
 		}
 		return nil
 	}()
