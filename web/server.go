@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -105,7 +106,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", s.o.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if occupied(err) {
 		return &OccupiedError{Address: s.o.Listen, Err: err}
 	}
 	if err != nil {
@@ -122,6 +123,14 @@ func (s *Server) Listen(ctx context.Context) error {
 		s.token = s.sessions.startToken()
 	}
 	return nil
+}
+
+// occupied reports whether an address is in use. Windows has a number of its
+// own for that.
+func occupied(err error) bool {
+	const windowsInUse = syscall.Errno(10048)
+	n, ok := errors.AsType[syscall.Errno](err)
+	return ok && (n == syscall.EADDRINUSE || runtime.GOOS == "windows" && n == windowsInUse)
 }
 
 // Run serves until ctx ends. It listens first if nobody did.
