@@ -68,7 +68,7 @@ type Refused struct {
 
 // Sink takes blocks. It answers for all of them, the refused ones apart, once
 // Write has returned nil. An error means that none of it counts. Write may be
-// called by several goroutines with different groups.
+// called by several goroutines with different blocks.
 type Sink interface {
 	Write(ctx context.Context, blocks []*Block) ([]Refused, error)
 }
