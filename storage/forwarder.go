@@ -260,6 +260,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		return err
 	}
 	f.tick()
+	f.tick() // what is there at the start is not offered any more
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var wg sync.WaitGroup

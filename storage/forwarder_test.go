@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,7 +177,7 @@ type station struct {
 	stop    func()
 	options storage.ForwarderOptions
 	running bool
-	token   string
+	token   atomic.Pointer[string]
 	began   time.Time // of a fault
 }
 
@@ -185,7 +186,12 @@ func newStation(t *testing.T, change ...func(*storage.ForwarderOptions, *influx.
 	s := &station{t: t, shelf: newShelf(), server: influxtest.New(), seq: map[string]uint64{}, groups: map[string]*acquisition.Group{}}
 	o := influx.Options{
 		URL: "http://influx.test:8086", Bucket: "pneudaq/autogen", HTTPClient: s.server.Pipe(t),
-		Token: func() (string, error) { return s.token, nil },
+		Token: func() (string, error) {
+			if p := s.token.Load(); p != nil {
+				return *p, nil
+			}
+			return "", nil
+		},
 	}
 	s.options = storage.ForwarderOptions{Store: s.shelf, Name: "influx", Check: s.server, Jitter: func() float64 { return 0.5 }}
 	for _, c := range change {

@@ -244,7 +244,7 @@ func TestF054AnswersLost(t *testing.T) {
 func TestF055TokenRevokedMidRun(t *testing.T) {
 	faulty(t,
 		func(s *station) { s.server.Set(func(x *influxtest.Server) { x.Token = "new" }) },
-		func(s *station) { s.token = "new" },
+		func(s *station) { rotated := "new"; s.token.Store(&rotated) },
 		func(s *station, during, _ storage.ForwarderStats) {
 			down(s.t, during, storage.ForwarderHolding)
 			if !strings.Contains(during.Do, "token file") {

@@ -601,3 +601,34 @@ func proxy(t *testing.T, to string, f func(w http.ResponseWriter, r *http.Reques
 	t.Cleanup(h.Close)
 	return h.URL
 }
+
+func TestF061NameLeadsElsewhere(t *testing.T) {
+	old, fresh := influxtest.New(), influxtest.New()
+	h := httptest.NewServer(old)
+	defer h.Close()
+	var mu sync.Mutex
+	address := strings.TrimPrefix(h.URL, "http://")
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) { // the resolver
+		mu.Lock()
+		defer mu.Unlock()
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	s := open(t, "http://influx.lab:8086", func(o *influx.Options) { o.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: dial}} })
+	blocks := acqtest.Blocks("flow", 2, 10)
+	if _, err := s.Write(t.Context(), blocks[:1]); err != nil {
+		t.Fatal(err)
+	}
+	old.Always(influxtest.Status(http.StatusServiceUnavailable, "moved")) // its connections stay open
+	mu.Lock()
+	address = strings.TrimPrefix(fresh.Start(t), "http://")
+	mu.Unlock()
+	if _, err := s.Write(t.Context(), blocks[1:]); err == nil {
+		t.Fatal("the old server took it")
+	}
+	if _, err := s.Write(t.Context(), blocks[1:]); err != nil {
+		t.Errorf("after the name changed: %v", err)
+	}
+	if n := fresh.Seen().Lines; n != 10 {
+		t.Errorf("%d lines at the new address, want 10", n)
+	}
+}
