@@ -1,11 +1,15 @@
 package configs_test
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"pneudaq/configs"
 	"pneudaq/devices/modbus"
 	"pneudaq/devices/mqtt"
+	"pneudaq/simulator"
 )
 
 func TestBundledRigsLoad(t *testing.T) {
@@ -58,5 +62,28 @@ func TestTheExampleServiceLoads(t *testing.T) {
 	}
 	if s.Name != "gateway-1" || len(rigs) != 1 {
 		t.Errorf("%+v, %d rigs", s, len(rigs))
+	}
+}
+
+func TestTwinOfAnEncryptedBusNamesItsCertificates(t *testing.T) {
+	t.Parallel()
+	file := mutated(t, "flow-bench.yaml", "simulate:\n", "simulate:\n  tls: { cert_file: twin.pem, key_file: twin.key, client_ca_file: ca.pem }\n")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(data), "tcp://127.0.0.1:5020", "tls://127.0.0.1:5020", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rigs, problems := configs.Load(file)
+	if problems != nil {
+		t.Fatal(problems.Text(configs.English))
+	}
+	o, err := rigs[0].Simulator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := o.Buses[0]; b.Kind != simulator.BusTLS || filepath.Base(b.TLS.Certificate) != "twin.pem" || filepath.Base(b.TLS.ClientCA) != "ca.pem" {
+		t.Errorf("%+v", b.TLS)
 	}
 }

@@ -232,7 +232,14 @@ type simulateFile struct {
 	Params     entries[value[float64]] `yaml:"params" names:"any" doc:"parameters of the plant that are not drawn"`
 	Devices    entries[twinDeviceFile] `yaml:"devices" subject:"device" doc:"what stands behind each device"`
 	Publishers entries[publisherFile]  `yaml:"publishers" subject:"publisher" doc:"what the twin publishes through the broker"`
+	TLS        section[twinTLSFile]    `yaml:"tls" doc:"certificates of the twin's encrypted buses"`
 	Truth      entries[value[string]]  `yaml:"truth" names:"any" doc:"which signal a channel should show, for comparisons; default the signal of the same name"`
+}
+
+type twinTLSFile struct {
+	CertFile value[string] `yaml:"cert_file" required:"" doc:"certificate of the twin, PEM"`
+	KeyFile  value[string] `yaml:"key_file" required:"" doc:"its key, PEM"`
+	ClientCA value[string] `yaml:"client_ca_file" doc:"clients must show a certificate of these authorities, PEM"`
 }
 
 type twinDeviceFile struct {

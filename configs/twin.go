@@ -236,6 +236,12 @@ func (r *Rig) Simulator() (simulator.Options, error) {
 		if err != nil {
 			return o, err
 		}
+		if c := &f.TLS.V; f.TLS.Set && bus.Kind == simulator.BusTLS {
+			bus.TLS = simulator.TLSFiles{Certificate: r.origin.join(c.CertFile.V), Key: r.origin.join(c.KeyFile.V)}
+			if c.ClientCA.Set {
+				bus.TLS.ClientCA = r.origin.join(c.ClientCA.V)
+			}
+		}
 		for j := range r.Devices {
 			d := &r.Devices[j]
 			t := r.twin[d.Name]
