@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"time"
 
 	"pneudaq/acquisition"
 	"pneudaq/configs"
@@ -42,13 +43,17 @@ func (a *archive) groups(r acquisition.Recording) []*acquisition.Group {
 	return out
 }
 
+// settle is how long ago a slot must be due to be in the account of a recording
+// that is open: what is still in memory is not yet recorded and not yet missing.
+const settle = int64(2 * time.Second)
+
 // stop returns until when a recording is to be accounted: its stop, or while it
 // is open the last instant that the store can know of.
 func (a *archive) stop(r acquisition.Recording, now int64) int64 {
 	if r.Stop != 0 {
 		return r.Stop
 	}
-	return now
+	return max(r.Start, now-settle)
 }
 
 // Recordings lists recordings, newest first.

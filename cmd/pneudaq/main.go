@@ -70,8 +70,12 @@ func verbs() []verb {
 		{"serve", "RIG...", "acquire the rigs of the files, store and deliver", runServe},
 		{"simulate", "RIG...", "stand in for the hardware of the rigs", runSimulate},
 		{"check", "FILE...", "check rig, model and instrument files; print plan, bus load, store size", runCheck},
-		{"runs", "list|show|start|stop|audit|evaluate ...", "work with recordings", runRuns},
+		{"runs", "list|show|start|stop|audit|export|evaluate ...", "work with recordings", runRuns},
 		{"evaluate", "METHOD FILE", "judge a CSV, .xlsx or Parquet file by a method of the standards", runEvaluate},
+		{"probe", "URL", "ask one bus who answers and what its registers may mean", runProbe},
+		{"discover", "URL|NETWORK", "search a bus or a network for devices", runDiscover},
+		{"reconcile", "[RECORDING]", "compare the database with the store and send again what it lacks", runReconcile},
+		{"completion", "bash|zsh|fish", "print the completions of a shell", runCompletion},
 		{"schema", "rig|model|wire|instrument", "print the JSON Schema of a kind of file", runSchema},
 		{"version", "", "print version and build", runVersion},
 	}
@@ -104,16 +108,15 @@ func run(ctx context.Context, t *terminal, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	var silent *exitError
-	if errors.As(err, &silent) && silent.err == nil {
-		return silent.code
-	}
-	fmt.Fprintln(t.err, "pneudaq:", err) //nolint:errcheck // nobody is left to tell
-	var e *exitError
-	if errors.As(err, &e) {
+	e, ok := errors.AsType[*exitError](err)
+	if ok && e.err == nil {
 		return e.code
 	}
-	return exitFail
+	fmt.Fprintln(t.err, "pneudaq:", err) //nolint:errcheck // nobody is left to tell
+	if ok {
+		return e.code
+	}
+	return exitIO
 }
 
 func dispatch(ctx context.Context, t *terminal, args []string) error {

@@ -17,7 +17,7 @@ func (s *service) offerPage(o *web.Options, _ *terminal, so *serveOptions) {
 	s.shown = o.Hub.Event
 	s.mu.Unlock()
 	o.Rigs, o.Health, o.Recordings, o.Ledger, o.Record, o.Events, o.Files = b, b, l, l, r, r, &rigFiles{b: b}
-	o.Exporter, o.Prober = exporter{a}, prober{}
+	o.Exporter, o.Prober, o.Evaluator = exporter{a}, prober{}, evaluator{a: a, b: b}
 	o.Evaluator = evaluator{a: &archive{store: s.store}, b: b}
 	if so.demo {
 		o.Demo = &demoFaults{b: b}

@@ -64,7 +64,12 @@ func (r *remote) request(ctx context.Context, method, path string, body any) (*h
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
-	var p struct{ Title, Detail, Do, Code string }
+	var p struct {
+		Title  string `json:"title"`
+		Detail string `json:"detail"`
+		Do     string `json:"do"`
+		Code   string `json:"code"`
+	}
 	_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p)
 	text := strings.TrimSpace(p.Code + " " + p.Title)
 	if p.Detail != "" {

@@ -55,7 +55,7 @@ func (d *dataFlags) open(ctx context.Context, t *terminal) (*archive, *remote, f
 }
 
 func runRuns(ctx context.Context, t *terminal, args []string) error {
-	const about = "list|show|start|stop|audit|evaluate [ID] [METHOD] [flags]"
+	const about = "list|show|start|stop|audit|export|evaluate [ID] [METHOD] [flags]"
 	if len(args) == 0 {
 		return fails(exitUsage, "say what to do: pneudaq runs %s", about)
 	}
@@ -67,6 +67,7 @@ func runRuns(ctx context.Context, t *terminal, args []string) error {
 	length := time.Duration(0)
 	limit := 100
 	var judge evaluateFlags
+	var x exportFlags
 	switch what {
 	case "list":
 		f.StringVar(&n.Rig, "rig", "", "only this `rig`")
@@ -76,6 +77,8 @@ func runRuns(ctx context.Context, t *terminal, args []string) error {
 		f.StringVar(&n.Owner, "owner", os.Getenv("USER"), "who records")
 		f.Func("group", "record only this `group`; may be repeated", func(s string) error { n.Groups = append(n.Groups, s); return nil })
 		f.DurationVar(&length, "for", 0, "stop after this `time` and wait for it")
+	case "export":
+		x.add(f)
 	case "evaluate":
 		judge.add(f)
 		f.StringVar(&judge.rig, "rig", "", "`file` of the rig, for accuracies and certificates, when no service runs")
@@ -124,6 +127,8 @@ func runRuns(ctx context.Context, t *terminal, args []string) error {
 			return printRun(t, doc, d.json)
 		case "audit":
 			return auditRun(ctx, t, local, far, id, d.json)
+		case "export":
+			return x.run(ctx, t, local, far, id)
 		case "evaluate":
 			if len(rest) != 2 {
 				return fails(exitUsage, "name the method; `pneudaq evaluate methods` lists them")

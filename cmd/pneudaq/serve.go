@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -136,7 +137,7 @@ func (s *service) serve(ctx context.Context, t *terminal, o serveOptions) error 
 	defer cancel()
 	page, err := s.openPage(ctx, t, &o)
 	if err != nil {
-		return errors.Join(err, s.store.Close())
+		return errors.Join(err, s.store.Close()) //nolint:contextcheck // closing is not to be cut short
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
@@ -167,6 +168,11 @@ func storeOptions(rigs []*configs.Rig, file *configs.Service) (serviceOptions, e
 		return serviceOptions{}, &exitError{code: exitConfig, err: err}
 	}
 	so := serviceOptions{Tick: o.Tick, RecordingTick: o.RecordingTick, Memory: o.MemoryLimit, Retention: o.Retention}
+	for _, r := range rigs {
+		if name := sinkName(r.Delivery); r.Delivery.Enabled && !slices.Contains(so.Sinks, name) {
+			so.Sinks = append(so.Sinks, name)
+		}
+	}
 	if file != nil {
 		if file.Commit > 0 {
 			so.Tick = file.Commit

@@ -29,6 +29,7 @@ type service struct {
 	watch *clockWatch
 	log   *slog.Logger
 
+	applying   sync.Mutex // one change of the rigs at a time
 	mu         sync.Mutex
 	rigs       map[string]*rig
 	forwarders map[string]*forwarding // by name of the destination
@@ -45,7 +46,8 @@ type serviceOptions struct {
 	RecordingTick time.Duration
 	Memory        int
 	Retention     storage.Retention
-	Twin          bool // put the twin of each rig in place of its buses
+	Sinks         []string // what they have not taken is never dropped
+	Twin          bool     // put the twin of each rig in place of its buses
 	TruthDir      string
 	Logger        *slog.Logger
 }
@@ -105,7 +107,7 @@ func (s *service) openStore(ctx context.Context) (*storage.Store, error) {
 	deadline := time.Now().Add(lockPatience)
 	for {
 		store, err := storage.Open(ctx, storage.Options{
-			Dir: o.Dir, Tick: o.Tick, RecordingTick: o.RecordingTick, MemoryLimit: o.Memory, Retention: o.Retention, Compile: configs.Compile,
+			Dir: o.Dir, Tick: o.Tick, RecordingTick: o.RecordingTick, MemoryLimit: o.Memory, Retention: o.Retention, Sinks: o.Sinks, Compile: configs.Compile,
 			Logger: o.Logger, Now: s.clock.Now, Offer: s.offer,
 		})
 		var locked *storage.LockedError
@@ -200,13 +202,15 @@ func (s *service) run(ctx context.Context) error {
 		<-f.done
 	}
 	s.running.Wait()
-	return errors.Join(failure, err, s.store.Close())
+	return errors.Join(failure, err, s.store.Close()) //nolint:contextcheck // closing is not to be cut short
 }
 
 // apply makes the service run exactly these rigs: unchanged ones are left
 // alone, changed ones are stopped and started, missing ones stopped. A changed
 // rig with an open recording is refused and keeps its old file.
 func (s *service) apply(ctx context.Context, files []*configs.Rig, recording func(rig string) bool) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	var errs []error
 	named := map[string]bool{}
 	var start []*configs.Rig
@@ -363,7 +367,7 @@ func (s *service) build(ctx context.Context, r *rig, loans map[string]*acquisiti
 		return err
 	}
 	for _, o := range brokers {
-		if err := s.broker(r, &o); err != nil {
+		if err := s.broker(r, &o); err != nil { //nolint:contextcheck // opening a listener on this machine does not wait
 			return err
 		}
 		o.Logger, o.Now = s.log, s.clock.Now
@@ -443,13 +447,16 @@ func (s *service) collector(r *rig, b *bus, groups []*acquisition.Group, loans m
 	return nil
 }
 
+// sinkName names a destination in positions and accounts.
+func sinkName(d configs.Delivery) string { return "influx " + d.URL + " " + d.Bucket }
+
 // forward makes a forwarder run for each destination that the rigs name.
 func (s *service) forward(ctx context.Context, files []*configs.Rig) error {
 	rigs := map[string][]string{}
 	where := map[string]*configs.Rig{}
 	for _, f := range files {
 		if d := f.Delivery; d.Enabled {
-			name := "influx " + d.URL + " " + d.Bucket
+			name := sinkName(d)
 			rigs[name] = append(rigs[name], f.Name)
 			where[name] = f
 		}
