@@ -269,10 +269,11 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { f.runChecks(ctx) })
 	f.keep(ctx)
 	unread := f.load(sending) // groups that came since the last tick
+	held := f.held()
 	f.mu.Lock()
 	f.ends = true
-	for key, g := range f.groups {
-		g.settled = f.o.Store.Held(key).To
+	for key, r := range held {
+		f.groups[key].settled = r.To
 	}
 	f.mu.Unlock()
 	poke(f.wake)
@@ -313,8 +314,9 @@ func (f *Forwarder) keep(ctx context.Context) {
 // load reads the delivered sets of groups that are new.
 func (f *Forwarder) load(ctx context.Context) error {
 	var fresh []acquisition.GroupKey
+	groups := f.o.Store.Groups()
 	f.mu.Lock()
-	for _, g := range f.o.Store.Groups() {
+	for _, g := range groups {
 		f.group(g.Key())
 	}
 	for _, key := range f.order {
@@ -342,13 +344,28 @@ func (f *Forwarder) load(ctx context.Context) error {
 
 // tick lets the backlog take what was committed before the last tick.
 func (f *Forwarder) tick() {
+	held := f.held()
 	f.mu.Lock()
-	for key, g := range f.groups {
+	for key, r := range held {
+		g := f.groups[key]
 		g.settled = g.newest
-		g.newest = max(g.newest, f.o.Store.Held(key).To)
+		g.newest = max(g.newest, r.To)
 	}
 	f.mu.Unlock()
 	poke(f.backlogs)
+}
+
+// held asks the store what it has of each group. It is called without f.mu:
+// the store may offer blocks while it is asked.
+func (f *Forwarder) held() map[acquisition.GroupKey]Seqs {
+	f.mu.Lock()
+	keys := slices.Clone(f.order)
+	f.mu.Unlock()
+	all := make(map[acquisition.GroupKey]Seqs, len(keys))
+	for _, key := range keys {
+		all[key] = f.o.Store.Held(key)
+	}
+	return all
 }
 
 // save writes the delivered sets that changed.

@@ -152,13 +152,14 @@ func (f *Forwarder) Stats(ctx context.Context) (ForwarderStats, error) {
 		done SeqSet
 	}
 	var parts []part
+	groups := f.o.Store.Groups()
 	f.mu.Lock()
 	worst := f.lanes[laneLive]
 	if l := f.lanes[laneBacklog]; worst.state == ForwarderOK || l.state == ForwarderHolding {
 		worst = l
 	}
 	s.State, s.Since, s.Problem, s.Do = worst.state, worst.since, worst.problem, worst.do
-	for _, g := range f.o.Store.Groups() {
+	for _, g := range groups {
 		f.group(g.Key())
 	}
 	for _, key := range f.order {

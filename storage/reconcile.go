@@ -422,6 +422,7 @@ func (f *Forwarder) runChecks(ctx context.Context) {
 // checkable returns the next comparison if everything it looks at is settled
 // and delivered.
 func (f *Forwarder) checkable(now int64) (pendingCheck, bool) {
+	held := f.held()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.outage.to != 0 {
@@ -438,8 +439,8 @@ func (f *Forwarder) checkable(now int64) (pendingCheck, bool) {
 	if f.sendingBacklog {
 		return c, false
 	}
-	for key, g := range f.groups {
-		if _, ok := g.waiting(f.o.Store.Held(key)); ok {
+	for key, r := range held {
+		if _, ok := f.groups[key].waiting(r); ok {
 			return c, false
 		}
 	}
