@@ -656,8 +656,11 @@ func (w *world) play() {
 				}
 			})
 		case "slow sync":
-			add(f.at, func() { w.disk.SetSyncTime(time.Duration(f.n) * 100 * time.Millisecond) })
-			add(end, func() { w.disk.SetSyncTime(0) })
+			add(f.at, func() {
+				w.slow = began.Add(end + 10*time.Second)
+				w.disk.SetSyncTime(time.Duration(f.n) * 100 * time.Millisecond)
+			})
+			add(end, func() { w.slow = time.Now().Add(10 * time.Second); w.disk.SetSyncTime(0) })
 		case "failed sync":
 			add(f.at, func() { w.mu.Lock(); w.badSyncs = 1 + f.n%3; w.mu.Unlock() })
 		case "failed write":
@@ -774,8 +777,8 @@ func (w *world) record(f simFault) {
 
 // balance checks stored = delivered + waiting + refused.
 func (w *world) balance(when string) (s storage.ForwarderStats) {
-	if w.life == nil {
-		return s
+	if w.life == nil || time.Now().Before(w.slow) {
+		return s // to ask for the account is to wait for the disk, and time does not pass while a mutex is waited for
 	}
 	s, err := w.life.forwarder.Stats(w.t.Context())
 	if err != nil {
