@@ -248,6 +248,8 @@ type world struct {
 	stopAt   int                                       // operation at which the power goes, 0: none
 	durable  map[acquisition.GroupKey]map[uint64]int64 // slot to time of what was once durable
 
+	slow time.Time // until then a sync may be under way that takes seconds
+
 	life     *simLife
 	tally    *simTally
 	first    map[acquisition.GroupKey]uint64
