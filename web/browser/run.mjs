@@ -70,6 +70,7 @@ function watch(page) {
   return page;
 }
 
+const note = { en: "sample 3 of 5 \u00b7 <ISO 6358-1> & leak", zh: "样品 3/5 · <ISO 6358-1> & 泄漏" };
 const locale = { en: "en-GB", zh: "zh-CN" };
 const context = async (lang, scheme, storageState) => browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: scheme, locale: locale[lang], storageState });
 const open = async (page, hash) => { await page.evaluate((h) => { location.hash = h; }, hash); };
@@ -158,7 +159,7 @@ for (const lang of ["en", "zh"]) {
     }
     await p.locator(".record button", { hasText: t("record.start") }).click();
     const d = p.locator("dialog");
-    await d.locator("textarea").fill("browser test " + lang + " <b>&");
+    await d.locator("textarea").fill(note[lang]);
     await d.locator("button.primary").click();
     await p.locator(".record.on").waitFor({ timeout: 10000 });
     const stored = async () => parseInt((await p.locator(".stage b").first().textContent()).replace(/\D/g, "") || "0", 10);
@@ -182,7 +183,7 @@ for (const lang of ["en", "zh"]) {
   await check(`${lang}: recordings are listed, one opens with curves and a balanced ledger`, async () => {
     await open(p, "#/recordings");
     await until("two recordings", async () => (await p.locator("tbody tr").count()) >= 2);
-    await p.locator("input[type=search]").fill("browser test " + lang);
+    await p.locator("input[type=search]").fill(note[lang]);
     await until("one that matches", async () => (await p.locator("tbody tr").count()) === 1);
     await p.locator("tbody tr a").first().click();
     await p.locator(".balance.ok").waitFor({ timeout: 10000 });
@@ -291,8 +292,10 @@ await check("narrow windows: nothing runs out of the page", async () => {
 
 if (pictures) {
   mkdirSync(shots, { recursive: true });
+  await page.waitForTimeout(20000); // let the sweep go on, so that there is something to see
   const list = (await (await first.request.get(base + "api/v1/recordings")).json()).recordings;
-  const ended = list.find((r) => r.stop && r.note === "the demo") || list.find((r) => r.stop) || list[0];
+  const long = (r) => Date.parse(r.stop) - Date.parse(r.start);
+  const ended = list.filter((r) => r.stop).sort((a, b) => long(b) - long(a))[0] || list[0];
   const views = { live: "#/live", recordings: "#/recordings", recording: "#/recordings/" + ended.id, rigfile: "#/setup", channels: "#/setup/flow-bench/channels", probe: "#/setup/flow-bench/probe", health: "#/health", demo: "#/demo" };
   for (const lang of ["en", "zh"]) for (const scheme of ["light", "dark"]) {
     const c = await context(lang, scheme, state), p = watch(await c.newPage());
@@ -303,7 +306,7 @@ if (pictures) {
         if (name === "probe") { await p.locator("main form button.primary").click(); await p.waitForTimeout(1500); }
         await p.waitForTimeout(name === "live" || name === "demo" ? 2500 : 1500);
         await mustBeClean(p);
-        await p.screenshot({ path: join(shots, `${name}-${lang}-${scheme}.png`), fullPage: name !== "live" });
+        await p.screenshot({ path: join(shots, `${name}-${lang}-${scheme}.png`), fullPage: true });
       });
     }
     await c.close();

@@ -136,7 +136,7 @@ export class Chart {
     }));
     this.plot = new globalThis.uPlot({
       width: this.width(), height: o.height, ms: 1, pxAlign: 0, scales, axes, series, legend: { show: false },
-      padding: [8, units.length > 1 ? 4 : 14, 0, 4],
+      padding: [8, units.length > 1 ? 4 : 30, 0, 4],
       cursor: {
         sync: o.sync ? { key: o.sync, setSeries: false } : undefined,
         drag: { x: Boolean(o.zoom), y: false, setScale: false, dist: 5 },

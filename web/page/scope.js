@@ -4,7 +4,7 @@ import { get, q } from "./api.js";
 import { Chart, colour } from "./chart.js";
 import { button, h, iconButton, put, select, text } from "./dom.js";
 import { live } from "./live.js";
-import { clock, decimals, reading, reason, t, windowName } from "./text.js";
+import { clock, decimals, eventName, reading, reason, t, windowName } from "./text.js";
 
 const windows = [5, 10, 30, 60, 300, 900, 3600];
 
@@ -46,7 +46,8 @@ export class Scope {
     this.pauseButton.addEventListener("click", () => this.pause(!this.held));
     this.stamp = h("span.stamp.num");
     this.note = h("span.stamp");
-    const tools = h("div.tools", null, this.stamp, this.note, this.o.fixed ? null : this.adder,
+    this.overlay = h("div.overlay", null, this.stamp, this.note);
+    const tools = h("div.tools", null, this.o.fixed ? null : this.adder,
       select(t("scope.window"), windows.map((w) => [w, windowName(w)]), this.layout.window, (v) => {
         this.layout.window = +v; this.o.changed(); this.pause(false); this.load();
       }),
@@ -56,6 +57,7 @@ export class Scope {
       this.o.close && iconButton("close", t("scope.close"), () => this.o.close(this)));
     this.body = h("div.plot", { tabindex: "0", role: "img", "aria-label": t("scope.aria", this.layout.channels.join(", ")) });
     put(this.el, h("div.scope-head", null, this.chips, tools), this.body);
+    this.body.append(this.overlay);
     this.paintPause();
     this.chart = null;
     this.keys = shown;
@@ -234,7 +236,7 @@ export class Scope {
     if (x === null) { text(this.stamp, ""); text(this.note, this.held ? t("scope.held") : ""); this.dirty = true; return; }
     text(this.stamp, clock(x, 3));
     this.keys.forEach((f, i) => { const v = this.values.get(f.name); text(v.value, reading(values[i], v.digits)); });
-    text(this.note, near.map((n) => n.reason ? t("gap.short", reason(n.reason)) : n.code + " " + (n.detail || "")).join(" · "));
+    text(this.note, near.map((n) => n.reason ? t("gap.short", reason(n.reason)) : (eventName(n.code) || n.code) + " " + (n.detail || "")).join(" · "));
   }
 
   close() {

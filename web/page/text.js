@@ -34,6 +34,9 @@ export function has(key) { return Object.hasOwn(messages, key); }
 /** reason gives the words of a quality or gap reason. */
 export function reason(name) { return has("reason." + name) ? t("reason." + name) : name; }
 
+/** eventName gives the words of an event code, if the page knows it. */
+export function eventName(code) { return has("event." + code) ? t("event." + code) : ""; }
+
 /** title picks the language of a document that carries both. */
 export function title(d) { return (lang === "zh" ? d.title_zh : d.title_en) || d.title_en || d.name; }
 

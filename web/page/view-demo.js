@@ -86,7 +86,8 @@ export class DemoView {
 
   tick() {
     if (this.record) this.record.tick();
-    const list = live.gaps.slice(-12).reverse();
+    const known = live.gaps.slice(-12), first = known.length ? known[0].from : Infinity;
+    const list = [...(this.view ? this.view.extra.gaps.filter((g) => g.from < first) : []), ...known].slice(-12).reverse();
     const key = list.map((g) => g.from + g.to).join();
     if (key === this.gapKey) return;
     this.gapKey = key;

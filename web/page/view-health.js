@@ -1,7 +1,7 @@
 import { get, maybe, post, q } from "./api.js";
 import { button, h, put, s } from "./dom.js";
 import { live } from "./live.js";
-import { bytes, count, figure, sinceNow, t, when, zoneName } from "./text.js";
+import { bytes, count, eventName, figure, sinceNow, t, when, zoneName } from "./text.js";
 
 /** HealthView says what runs, how well, and what to do where it does not. */
 export class HealthView {
@@ -69,7 +69,7 @@ export class HealthView {
       [t("health.commit"), figure(d.store.commit_p99_ms, 3) + " ms"], [t("health.age"), figure(d.store.age_p99_ms, 3) + " ms"], ["", d.store.warning || "", "bad"]]));
     put(this.clock, h("h2", null, t("health.clock")), facts([
       [t("health.source"), d.clock.source], [t("health.synchronised"), d.clock.synchronised ? t("yes") : t("no"), d.clock.synchronised ? "ok" : "bad"], [t("health.error99"), figure(d.clock.estimated_error_ms, 3) + " ms"],
-      [t("health.drift"), figure(d.clock.drift_ms, 3) + " ms"], [t("health.steps"), count(d.clock.steps)], [t("health.zone"), d.clock.zone || zoneName()]]));
+      [t("health.drift"), d.clock.drift_ms.toFixed(3).replace("-", "\u2212") + " ms"], [t("health.steps"), count(d.clock.steps)], [t("health.zone"), d.clock.zone || zoneName()]]));
     if (!this.linkMade) put(this.link, this.app.operator ? button(t("health.link"), () => this.makeLink()) : null);
     put(this.service, h("h2", null, t("health.service")), facts([
       [t("health.version"), d.version], [t("health.started"), when(d.started)], ["", d.simulated ? h("span.mark", null, t("app.simulated")) : null]]), h("div.pad", null, this.link));
@@ -109,7 +109,7 @@ export class HealthView {
     if (!d) { this.log.hidden = true; return; }
     put(this.log, h("h2", null, t("health.events")), d.events.length ? h("div.list.log", { tabindex: "0" }, h("table", null,
       h("thead", null, h("tr", null, h("th", { scope: "col" }, `${t("health.time")} (${zoneName()})`), h("th", { scope: "col" }, t("rec.rig")), h("th", { scope: "col" }, t("health.code")), h("th", { scope: "col" }, t("health.detail")))),
-      h("tbody", null, d.events.slice().reverse().map((e) => h("tr", null, h("td", null, when(e.time, 3)), h("td", null, [e.rig, e.group].filter(Boolean).join("/")), h("td", null, h("code", null, e.code)), h("td.wrap", null, e.detail)))))) : h("p.empty", null, t("health.noEvents")));
+      h("tbody", null, d.events.slice().reverse().map((e) => h("tr", null, h("td", null, when(e.time, 3)), h("td", null, [e.rig, e.group].filter(Boolean).join("/")), h("td", null, eventName(e.code), " ", h("code.sub", null, e.code)), h("td.wrap", null, e.detail)))))) : h("p.empty", null, t("health.noEvents")));
   }
 
   async compare() {

@@ -3,7 +3,7 @@ import { Chart, colour, columnOf } from "./chart.js";
 import { button, h, iconButton, put, select, text } from "./dom.js";
 import { live } from "./live.js";
 import { RecordBadge } from "./record.js";
-import { clock, count, decimals, figure, reading, reason, span, t, title, when } from "./text.js";
+import { clock, count, decimals, eventName, figure, reading, reason, span, t, title, when } from "./text.js";
 
 const path = (id) => "recordings/" + encodeURIComponent(id);
 
@@ -81,7 +81,7 @@ export class RecordingsView {
         h("td", null, r.rig), h("td", { class: "num-left" }, when(r.start)),
         h("td.r", null, end ? span(Date.parse(end) - Date.parse(r.start)) : h("span.state.bad", null, h("i.dot"), t("rec.open"))),
         h("td.r", null, count(r.planned)), h("td.r", null, count(r.stored)),
-        h("td.r", { class: "r " + (r.unexplained ? "bad" : r.missing ? "warn" : "") }, count(r.missing + r.unexplained)),
+        h("td.r", { class: "r " + (r.unexplained && end ? "bad" : r.missing + r.unexplained ? "warn" : "") }, count(r.missing + r.unexplained)),
         h("td", null, delivered(r.delivered)), h("td", null, r.owner || ""), h("td.wrap", null, r.note || ""));
     }));
   }
@@ -167,7 +167,7 @@ class Plot {
     if (x === null) { text(this.stamp, ""); this.describe(); for (const v of this.values.values()) text(v, ""); return; }
     text(this.stamp, clock(x, 3));
     this.channels.forEach((c, i) => text(this.values.get(c.name), reading(values[i], decimals(c))));
-    if (near.length) text(this.kind, near.map((n) => n.reason ? t("gap.short", reason(n.reason)) : n.code + " " + (n.detail || "")).join(" · ")); else this.describe();
+    if (near.length) text(this.kind, near.map((n) => n.reason ? t("gap.short", reason(n.reason)) : (eventName(n.code) || n.code) + " " + (n.detail || "")).join(" · ")); else this.describe();
   }
 
   close() {
@@ -253,7 +253,7 @@ class Detail {
 
   happened(events) {
     put(this.eventList, h("h2", null, t("rec.events")), events.length
-      ? h("div.list.log", null, h("table", null, h("tbody", null, events.slice(-200).map((e) => h("tr", null, h("td", null, when(e.time, 3)), h("td", null, h("code", null, e.code)), h("td.wrap", null, e.detail))))))
+      ? h("div.list.log", null, h("table", null, h("tbody", null, events.slice(-200).map((e) => h("tr", null, h("td", null, when(e.time, 3)), h("td", null, eventName(e.code), " ", h("code.sub", null, e.code)), h("td.wrap", null, e.detail))))))
       : h("p.empty", null, t("rec.noEvents")));
   }
 
