@@ -40,7 +40,7 @@ type Check struct {
 	Std    float64 `json:"std"`
 	Low    float64 `json:"low"` // probabilistically symmetric 95 % interval
 	High   float64 `json:"high"`
-	Agrees bool    `json:"agrees"` // with the budget's interval, within half its last printed digit
+	Agrees bool    `json:"agrees"` // with the budget's interval, within half its last printed digit or three standard errors of the draws
 }
 
 // Decision compares a figure with its limits.
@@ -140,6 +140,10 @@ type spread struct {
 // coverage of expanded uncertainties.
 const coverage = 0.95
 
+// endpointError times u/sqrt(draws) is three standard errors of an end of a
+// 95 % interval of a normal sample: 3·sqrt(0.025·0.975)/0.0584.
+const endpointError = 8.0
+
 // figure makes a figure of a value in SI. factor is one unit in SI. Where the
 // propagation of distributions disagrees with the budget's interval, its own
 // interval gives U and k: two rectangular terms do not make a normal sum.
@@ -163,7 +167,8 @@ func figure(name, en, zh, unit string, factor, v float64, s spread) Figure {
 		if c := s.check; c != nil {
 			x := *c
 			x.Mean, x.Std, x.Low, x.High = c.Mean/factor, c.Std/factor, c.Low/factor, c.High/factor
-			half := 0.5 * math.Pow10(-decimals(expanded, uncertaintyDigits))
+			// JCGM 101 8.1: half the last digit, but not less than the draws can tell.
+			half := max(0.5*math.Pow10(-decimals(expanded, uncertaintyDigits)), endpointError/math.Sqrt(float64(c.Draws))*u)
 			x.Agrees = math.Abs(f.Value-expanded-x.Low) <= half && math.Abs(f.Value+expanded-x.High) <= half
 			if wide := max(x.High-f.Value, f.Value-x.Low); !x.Agrees && wide > 0 {
 				expanded = wide

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -299,9 +300,12 @@ func TestRecordingsOfTwinsAreEvaluated(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready, done := make(chan string, 1), make(chan error, 1)
-	ctx := t.Context()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-ended })
 	term := &terminal{in: strings.NewReader(""), out: io.Discard, err: io.Discard, logger: options.Logger, lang: "en"}
 	go func() {
+		defer close(ended)
 		done <- s.serve(ctx, term, serveOptions{rigs: rigs, listen: "127.0.0.1:0", ready: func(url string) { ready <- url }})
 	}()
 	select {
@@ -322,7 +326,12 @@ func TestRecordingsOfTwinsAreEvaluated(t *testing.T) {
 	s.mu.Unlock()
 	a := &archive{store: s.store}
 	for _, c := range cases {
-		if _, err := a.Start(ctx, web.NewRecording{Rig: c.name, Owner: "test"}); err != nil {
+		_, err := a.Start(ctx, web.NewRecording{Rig: c.name, Owner: "test"})
+		for k := 0; err != nil && k < 100; k++ { // its first epoch opens when its bus is there
+			time.Sleep(50 * time.Millisecond)
+			_, err = a.Start(ctx, web.NewRecording{Rig: c.name, Owner: "test"})
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -342,7 +351,7 @@ func TestRecordingsOfTwinsAreEvaluated(t *testing.T) {
 	for _, c := range cases {
 		// The command finds the service by the data directory and asks it.
 		code, out, errs := command(t, "en", "runs", "evaluate", recordings[c.name], "iso6358-1", "--data", options.Dir, "--json",
-			"--accuracy", "p1=0.1 % rdg + 0.5 kPa", "--accuracy", "p2=0.1 % rdg + 0.5 kPa", "--accuracy", "qm=0.5 % rdg", "--accuracy", "T1=0.1 K_delta")
+			"--accuracy", "p1=0.1 % rdg + 0.5 kPa", "--accuracy", "p2=0.1 % rdg + 0.5 kPa")
 		var r verification.Result
 		if err := json.Unmarshal([]byte(out), &r); err != nil {
 			t.Fatalf("%s: exit code %d: %s %s", c.name, code, out, errs)
