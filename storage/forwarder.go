@@ -114,7 +114,7 @@ type Forwarder struct {
 	sendingBacklog bool
 	checking       []pendingCheck
 
-	book sync.RWMutex // held while set-aside lines and positions move together
+	book chan struct{} // held while set-aside lines and positions move together; a channel, because a disk is waited for
 
 	wake     chan struct{}
 	backlogs chan struct{}
@@ -189,7 +189,7 @@ func NewForwarder(o ForwarderOptions) (*Forwarder, error) {
 	}
 	f := &Forwarder{
 		o: o, writers: make(chan struct{}, o.Writers), groups: map[acquisition.GroupKey]*forwardGroup{},
-		wake: make(chan struct{}, 1), backlogs: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), backlogs: make(chan struct{}, 1), book: make(chan struct{}, 1),
 	}
 	f.lanes[laneLive] = lane{name: "live", state: ForwarderOK}
 	f.lanes[laneBacklog] = lane{name: "backlog", state: ForwarderOK}
@@ -650,6 +650,16 @@ func (f *Forwarder) release(batch []*acquisition.Block) {
 	f.mu.Unlock()
 }
 
+// hold takes the book, unless ctx ends first.
+func (f *Forwarder) hold(ctx context.Context) error {
+	select {
+	case f.book <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("account of %s: %w", f.o.Name, context.Cause(ctx))
+	}
+}
+
 // send writes a batch and moves the positions once the sink has answered.
 func (f *Forwarder) send(ctx context.Context, which int, batch []*acquisition.Block) error {
 	select {
@@ -662,10 +672,12 @@ func (f *Forwarder) send(ctx context.Context, which int, batch []*acquisition.Bl
 	if err != nil {
 		return err
 	}
-	f.book.Lock()
+	if err := f.hold(ctx); err != nil {
+		return err
+	}
 	if len(refused) > 0 {
 		if err := f.o.Store.SetAside(ctx, f.o.Name, refused); err != nil {
-			f.book.Unlock()
+			<-f.book
 			return fmt.Errorf("set %d refused lines aside: %w", len(refused), err)
 		}
 	}
@@ -685,7 +697,7 @@ func (f *Forwarder) send(ctx context.Context, which int, batch []*acquisition.Bl
 		}
 	}
 	f.mu.Unlock()
-	f.book.Unlock()
+	<-f.book
 	now := f.o.Now()
 	f.answer.Store(now)
 	f.batches.Add(1)

@@ -138,8 +138,10 @@ type ForwarderCounts struct {
 
 // Stats returns the account as of now. It asks the store's index and catalog.
 func (f *Forwarder) Stats(ctx context.Context) (ForwarderStats, error) {
-	f.book.RLock()
-	defer f.book.RUnlock()
+	if err := f.hold(ctx); err != nil {
+		return ForwarderStats{}, err
+	}
+	defer func() { <-f.book }()
 	s := ForwarderStats{
 		Sink: f.o.Name, LastAnswer: f.answer.Load(), LiveDelay: f.delay.Load(), Mismatch: f.mismatch.Load(),
 		Counts: ForwarderCounts{

@@ -355,8 +355,10 @@ func (w *reconcileWindow) against(d acquisition.Digest) string {
 
 // takeBack makes blocks wait again, and forgets what was refused of them.
 func (f *Forwarder) takeBack(ctx context.Context, key acquisition.GroupKey, set SeqSet) error {
-	f.book.Lock()
-	defer f.book.Unlock()
+	if err := f.hold(ctx); err != nil {
+		return err
+	}
+	defer func() { <-f.book }()
 	for _, r := range set {
 		if err := f.o.Store.ForgetAside(ctx, f.o.Name, key, r); err != nil {
 			return fmt.Errorf("forget what %s refused of %s: %w", f.o.Name, key, err)
