@@ -248,7 +248,9 @@ type world struct {
 	stopAt   int                                       // operation at which the power goes, 0: none
 	durable  map[acquisition.GroupKey]map[uint64]int64 // slot to time of what was once durable
 
-	slow time.Time // until then a sync may be under way that takes seconds
+	again   time.Time // when the service is started again
+	refusal error     // of the last start that was none
+	slow    time.Time // until then a sync may be under way that takes seconds
 
 	life     *simLife
 	tally    *simTally
@@ -520,34 +522,27 @@ func (w *world) hook(o storagetest.Op) error {
 	return nil
 }
 
-// up starts the service again, as often as a service manager does.
-func (w *world) up() {
-	for i := range 300 {
-		err := w.start()
-		if err == nil {
-			return
-		}
-		w.tally.refusals++
-		if i == 299 {
-			w.problem("the service does not start for five minutes: %v", err)
-		}
-		time.Sleep(time.Second)
-	}
-}
-
-// pass lets time pass until at. A service that ends by itself is started again.
+// pass lets time pass until at. A service that is down is started when its time
+// has come, as often as a service manager does; one that ends by itself too.
 func (w *world) pass(at time.Time) {
 	for d := time.Until(at); d > 0; d = time.Until(at) {
 		if w.life == nil {
-			time.Sleep(d)
-			return
+			if wait := time.Until(w.again); wait > 0 {
+				time.Sleep(min(wait, d))
+				continue
+			}
+			if err := w.start(); err != nil {
+				w.refusal = err
+				w.tally.refusals++
+				w.again = time.Now().Add(time.Second)
+			}
+			continue
 		}
 		select {
 		case err := <-w.life.failed:
 			w.problem("the service ended by itself: %v", err)
 			w.kill()
-			time.Sleep(time.Second)
-			w.up()
+			w.again = time.Now().Add(time.Second)
 		case <-time.After(d):
 		}
 	}
@@ -579,7 +574,6 @@ func simulate(t *testing.T, plan simPlan, tally *simTally) (problems []string) {
 			w.wires[i] = &simWire{server: s, ctx: ctx}
 		}
 		time.Sleep(time.Duration(w.r.Int64N(int64(2 * time.Second))))
-		w.up()
 		w.play()
 		w.finish()
 		cancel()
@@ -729,6 +723,9 @@ func databaseFault(answer string) (once, always *influxtest.Fault) {
 
 // fall ends the process hard, now or at an operation of the disk soon.
 func (w *world) fall(f simFault) {
+	if w.life == nil {
+		return
+	}
 	if strings.HasSuffix(f.kind, "at operation") {
 		w.mu.Lock()
 		w.stopAt = w.disk.Count() + f.n
@@ -744,19 +741,20 @@ func (w *world) fall(f simFault) {
 	} else {
 		w.powerCut()
 	}
-	time.Sleep(f.length)
-	w.up()
+	w.again = time.Now().Add(f.length)
 }
 
 // restart stops the service as an operator does, and starts it again.
 func (w *world) restart(f simFault) {
+	if w.life == nil {
+		return
+	}
 	w.tally.stops++
 	if err := w.life.end(); err != nil && !w.diskInTrouble() {
 		w.problem("stop: %v", err)
 	}
 	w.life = nil
-	time.Sleep(f.length)
-	w.up()
+	w.again = time.Now().Add(f.length)
 }
 
 // diskInTrouble reports whether a fault of the disk may have come into a stop.
@@ -768,6 +766,9 @@ func (w *world) diskInTrouble() bool {
 
 // record makes a recording of some seconds: commits come at the fast tick.
 func (w *world) record(f simFault) {
+	if w.life == nil {
+		return
+	}
 	store := w.life.store
 	rec, err := store.StartRecording(w.t.Context(), acquisition.Recording{Rig: "rig", Owner: "operator"})
 	if err != nil {
@@ -796,7 +797,12 @@ func (w *world) balance(when string) (s storage.ForwarderStats) {
 
 // finish waits until everything has come back, stops and checks the record.
 func (w *world) finish() {
+	w.again = time.Time{}
 	w.pass(time.Now().Add(45 * time.Second))
+	if w.life == nil {
+		w.problem("45 s after the last fault the service does not start: %v", w.refusal)
+		return
+	}
 	// Without hands all data flow again 35 s after the last fault.
 	since := time.Now().UnixNano()
 	w.pass(time.Now().Add(15 * time.Second))
