@@ -71,6 +71,7 @@ func (s *sampler) run(t *testing.T, limit float64, stop func() bool) {
 }
 
 func (s *sampler) done(t *testing.T) func() bool {
+	t.Helper()
 	return func() bool {
 		v, err := s.plant.Read("plc.done")
 		if err != nil {

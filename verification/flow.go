@@ -253,11 +253,11 @@ func (e *evaluation) steady(windows []iso.Window) error {
 		}{{"p1", movePressure, true}, {"qm", moveFlow, true}, {"T1", moveTemperature, false}} {
 			in := e.bound[x.name].trace.Window(w.From, w.To)
 			move, se := movement(in)
-			limit, what := x.limit, fmt.Sprintf("%s K", Round(move, 2))
+			limit, what := x.limit, Round(move, 2)+" K"
 			if x.share {
 				m := math.Abs(mean(in.Y))
 				limit *= m
-				what = fmt.Sprintf("%s %%", Round(100*move/m, 2))
+				what = Round(100*move/m, 2) + " %"
 			}
 			if move-sureness*se > limit {
 				return e.refuse(iso.NotSteady, "window %d (%s to %s s): %s moves by %s; wait longer before averaging", i+1, Round(w.From, 1), Round(w.To, 1), x.name, what)

@@ -158,7 +158,7 @@ func (e *evaluation) life(fit iso.WeibullFit, ranks []iso.Rank, unit string) err
 	for _, r := range ranks {
 		failures.X, failures.Y = append(failures.X, r.T), append(failures.Y, r.Benard)
 	}
-	line := Series{Label: fmt.Sprintf("maximum likelihood, β = %s", Round(fit.Beta, 2)), Line: true}
+	line := Series{Label: "maximum likelihood, β = " + Round(fit.Beta, 2), Line: true}
 	low := Series{Label: fmt.Sprintf("bounds, %s %%", Round(100*confidence, 1)), Line: true, Dash: true}
 	high := Series{Line: true, Dash: true}
 	for i := range 41 {

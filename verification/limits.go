@@ -117,8 +117,7 @@ func EvaluateLimits(f *LimitsFile, d *Dataset, readings map[string]string, compi
 	for i := range f.Results {
 		w := &f.Results[i]
 		fig, err := l.result(w, readings)
-		var refusal *iso.Refusal
-		if errors.As(err, &refusal) {
+		if refusal, ok := errors.AsType[*iso.Refusal](err); ok {
 			r.Refusal = &Refusal{Code: string(refusal.Reason), What: w.Name + ": " + refusal.Detail}
 			r.Figures = []Figure{}
 			break
@@ -397,11 +396,9 @@ func (l *limiter) take(w *Wanted) (v, own float64, unit string, err error) {
 	if len(in.T) == 0 {
 		return 0, 0, "", refuse(LimitsMethod, iso.TooFewPoints, "%s has no good samples in window %s", w.Of, w.In)
 	}
-	from, to := "1", w.Unit
+	from, to := w.Unit, w.Unit
 	if c := l.d.Channel(w.Of); c != nil {
 		from = c.Unit
-	} else {
-		from = to
 	}
 	if to == "" {
 		to = from

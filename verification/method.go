@@ -342,10 +342,10 @@ func (e *evaluation) fill(role iso.Channel, c *Channel) (*bound, error) {
 	b := &bound{role: role, channel: c, quantity: role.Quantity, period: c.period(), step: c.Resolution * unit.Factor}
 	if allowed := dimensions(role.Quantity); allowed != nil && !slices.Contains(allowed, unit.Dimension) {
 		what := string(unit.Dimension)
-		switch unit.Dimension {
-		case acquisition.PressureDelta:
+		if unit.Dimension == acquisition.PressureDelta {
 			what = "pressure that is neither said to be absolute nor gauge"
-		case acquisition.VolumeFlow:
+		}
+		if unit.Dimension == acquisition.VolumeFlow {
 			what = "volume flow at actual conditions; the method needs a mass flow or a flow at a reference state"
 		}
 		return nil, e.refuse(iso.ChannelMissing, "channel %s for %s is in %s, a %s; name the unit as it is, for example %s", c.Name, role.Name, c.Unit, what, example(role.Quantity))

@@ -47,7 +47,6 @@ type shiftSeen struct {
 	at     float64
 	trace  iso.ShiftTrace
 	result iso.Crossing
-	level  float64
 }
 
 func evaluateShift(e *evaluation) error {
@@ -271,7 +270,8 @@ func (e *evaluation) shifts(kind iso.Shift, list []shiftSeen, fraction, lag, uAm
 	e.result.Plots = append(e.result.Plots, Plot{
 		Name: name, Title: "Outlet pressure around the last edge, " + string(kind), X: "t after the edge, ms", Y: "p, kPa",
 		Series: []Series{
-			trace, {Label: "edge", Line: true, Dash: true, X: []float64{0, 0}, Y: []float64{low, high}},
+			trace,
+			{Label: "edge", Line: true, Dash: true, X: []float64{0, 0}, Y: []float64{low, high}},
 			{Label: fmt.Sprintf("crossing at %s ms", Round(at, 2)), Line: true, Dash: true, X: []float64{at, at}, Y: []float64{low, high}},
 		},
 	})

@@ -155,7 +155,7 @@ func correction(points []configs.Point, v float64) float64 {
 
 // evaluateRun judges a recording of ours, here or through the service that has
 // it.
-func evaluateRun(ctx context.Context, t *terminal, local *archive, far *remote, id, method string, o *evaluateFlags, asJSON bool) error { //nolint:revive // as the flag says
+func evaluateRun(ctx context.Context, t *terminal, local *archive, far *remote, id, method string, o *evaluateFlags, asJSON bool) error {
 	limits, err := o.file(method)
 	if err != nil {
 		return err
@@ -176,11 +176,11 @@ func evaluateRun(ctx context.Context, t *terminal, local *archive, far *remote, 
 		if err != nil {
 			return err
 		}
-		if i := slices.IndexFunc(rigs, func(x *configs.Rig) bool { return x.Name == r.Rig }); i >= 0 {
-			file = rigs[i]
-		} else {
+		i := slices.IndexFunc(rigs, func(x *configs.Rig) bool { return x.Name == r.Rig })
+		if i < 0 {
 			return fails(exitUsage, "%s is not the file of rig %s", o.rig, r.Rig)
 		}
+		file = rigs[i]
 	}
 	d, err := local.dataset(ctx, r, file)
 	if err != nil {
@@ -212,7 +212,7 @@ func (o *evaluateFlags) accuracies(d *verification.Dataset) error {
 	return nil
 }
 
-func (o *evaluateFlags) askService(ctx context.Context, t *terminal, far *remote, id, method string, asJSON bool) error { //nolint:revive // as the flag says
+func (o *evaluateFlags) askService(ctx context.Context, t *terminal, far *remote, id, method string, asJSON bool) error {
 	if o.rig != "" {
 		return fails(exitUsage, "a service runs on this store and has the rig's file: leave out --rig, or stop the service")
 	}

@@ -104,7 +104,7 @@ func text(data []byte) (string, error) {
 	}
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		out, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Bytes(data)
-		return string(out), err //nolint:wrapcheck // wrapped with the file's name
+		return string(out), err
 	}
 	if utf8.Valid(data) {
 		return string(data), nil
@@ -286,7 +286,7 @@ func (s *sheet) number(cell string) (float64, bool) {
 
 // dataset makes a dataset of the table: its columns in the units that the
 // layout or the header gives them.
-func (s *sheet) dataset(l *layout, timed bool) (*verification.Dataset, map[string]string, error) {
+func (s *sheet) dataset(l *layout, timed bool) (*verification.Dataset, map[string]string, error) { //nolint:revive // lives have no time
 	d := &verification.Dataset{Sources: []verification.Source{{Name: s.name, SHA256: s.sha256}}}
 	var times []float64
 	if timed {

@@ -143,7 +143,9 @@ limits: ["C >= 10 dm3/(s.bar)"]
 		{"columns in a file, a limit not kept", filepath.Join(dir, "bom.csv"), []string{"--with", with, "--rule", "guarded"}, exitFail},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			args := append([]string{"evaluate", "iso6358-1", c.file, "--json", "--param", "window=2", "--param", "draws=0", "--svg", filepath.Join(dir, "svg")}, c.args...)
+			t.Parallel()
+			plots := t.TempDir()
+			args := append([]string{"evaluate", "iso6358-1", c.file, "--json", "--param", "window=2", "--param", "draws=0", "--svg", plots}, c.args...)
 			code, out, errs := command(t, "en", args...)
 			if code != c.code {
 				t.Fatalf("exit code %d, want %d: %s %s", code, c.code, errs, out)
@@ -158,7 +160,7 @@ limits: ["C >= 10 dm3/(s.bar)"]
 			if len(r.Inputs) != 1 || len(r.Inputs[0].SHA256) != 64 || r.Schema != verification.SchemaName {
 				t.Errorf("inputs %+v, schema %s", r.Inputs, r.Schema)
 			}
-			if svg, err := os.ReadFile(filepath.Join(dir, "svg", "flow.svg")); err != nil || !bytes.Contains(svg, []byte("critical ratio b")) {
+			if svg, err := os.ReadFile(filepath.Join(plots, "flow.svg")); err != nil || !bytes.Contains(svg, []byte("critical ratio b")) {
 				t.Errorf("the plot: %v", err)
 			}
 		})
@@ -402,4 +404,133 @@ func twinTruth(t *testing.T, r *configs.Rig) map[string]float64 {
 		t.Fatal(err)
 	}
 	return p.Truth()
+}
+
+// A recording of the valve stand gives shifting times and the leak, here judged
+// on the store after the service has stopped.
+func TestRecordingOfTheValveStandIsEvaluated(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes more than a minute of real time")
+	}
+	t.Parallel()
+	dir := t.TempDir()
+	for _, sub := range []string{"wires", "models", "rigs"} {
+		if err := os.CopyFS(filepath.Join(dir, sub), os.DirFS(filepath.Join("..", "..", "configs", sub))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "rigs", "valve-stand.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := strings.Replace(string(text), "params: { plc.auto: 1, host.timeout: 5 }",
+		"params: { plc.auto: 1, plc.rest: 3, host.timeout: 5, cycles: 6, conditioning: 1, fill: 4, stabilise: 30, measure: 20 }", 1)
+	if short == string(text) {
+		t.Fatal("the bundled rig file has other parameters")
+	}
+	if err := os.WriteFile(path, []byte(short), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rigs, problems := configs.Load(path)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	options, err := storeOptions(rigs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Dir, options.Twin, options.Logger, options.TruthDir = filepath.Join(dir, "data"), true, slog.New(slog.DiscardHandler), dir
+	s, err := openService(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	term := &terminal{in: strings.NewReader(""), out: io.Discard, err: io.Discard, logger: options.Logger, lang: "en"}
+	go func() { done <- s.serve(ctx, term, serveOptions{rigs: rigs, listen: "127.0.0.1:0"}) }()
+	a := &archive{store: s.store}
+	_, err = a.Start(ctx, web.NewRecording{Rig: "valve-stand", Owner: "test"})
+	for k := 0; err != nil && k < 200; k++ {
+		time.Sleep(50 * time.Millisecond)
+		_, err = a.Start(ctx, web.NewRecording{Rig: "valve-stand", Owner: "test"})
+	}
+	if err != nil {
+		cancel()
+		t.Fatal(err, <-done)
+	}
+	// 3 s rest, 2 s pressure, 14 shifts of 0.3 s, 4 + 0.5 + 30 + 20 s.
+	select {
+	case err := <-done:
+		t.Fatal(err)
+	case <-time.After(66 * time.Second):
+	}
+	for _, r := range s.store.Recordings("") {
+		if _, err := a.Stop(ctx, r.ID, "test"); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	judge := func(args ...string) *verification.Result {
+		t.Helper()
+		code, out, errs := command(t, "en", append([]string{"runs", "evaluate", "last"}, append(args, "--json", "--data", options.Dir, "--rig", path)...)...)
+		var r verification.Result
+		if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitOK || r.Refusal != nil {
+			t.Fatalf("%v: exit code %d: %v %s %s", args, code, r.Refusal, errs, out)
+		}
+		return &r
+	}
+	truth := lastTruth(t, filepath.Join(dir, "valve-stand-truth.jsonl"))
+	shift := judge("iso12238", "--accuracy", "p1=0.1 % rdg + 0.5 kPa", "--accuracy", "p4=0.1 % rdg + 0.5 kPa")
+	for name, stat := range map[string]string{"t_fill": "shift.fill.4.mean", "t_exhaust": "shift.exhaust.4.mean"} {
+		f := shift.Figure(name)
+		t.Logf("%s %s, truth of these shifts %.3f", name, f.Text, truth[stat]*1e3)
+		if d := math.Abs(f.Value - truth[stat]*1e3); d > *f.U {
+			t.Errorf("%s %s, truth %g", name, f.Text, truth[stat]*1e3)
+		}
+		if n := shift.Figure(name + ".n").Value; n != 6 {
+			t.Errorf("%s: %g shifts, 6 are measured", name, n)
+		}
+	}
+	leak := judge("leak.decay", "--param", "volume=330 cm3 ± 2.5 cm3").Figure("leak")
+	want := truth["leak.mean"] / 1.185 * 60e6
+	t.Logf("leak %s, truth %.4g", leak.Text, want)
+	if math.Abs(leak.Value-want) > *leak.U {
+		t.Errorf("leak %s, truth %g", leak.Text, want)
+	}
+}
+
+// lastTruth reads the twin's truth: its last figures, and the mean leak of the
+// measured decay.
+func lastTruth(t *testing.T, path string) map[string]float64 {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth := map[string]float64{}
+	sum, n := 0.0, 0.0
+	for line := range strings.Lines(string(data)) {
+		var x struct {
+			Values map[string]float64 `json:"values"`
+		}
+		if err := json.Unmarshal([]byte(line), &x); err != nil || x.Values == nil {
+			continue
+		}
+		if x.Values["plc.step"] == 7 {
+			sum += x.Values["q_leak"]
+			n++
+		}
+		for k, v := range x.Values {
+			truth[k] = v
+		}
+	}
+	if n == 0 {
+		t.Fatal("the twin never measured a decay")
+	}
+	truth["leak.mean"] = sum / n
+	return truth
 }
