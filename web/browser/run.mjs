@@ -122,6 +122,15 @@ await check("a curve moves within 10 s of the page", async () => {
   await until("moved ink", async () => { const k = await inked(page); return k.n > 60 && k.at !== a.at; });
   console.log(`      ${((Date.now() - started) / 1000).toFixed(1)} s after the URL was printed`);
 });
+await check("C and b of the demonstration's valve within 2 minutes, with their uncertainty", async () => {
+  const offered = (await first.request.get(base + "api/v1/methods")).ok();
+  must(offered, "this service does not offer evaluation");
+  const found = await until("figures", async () => {
+    const l = await page.locator(".figs > div").allTextContents();
+    return l.some((x) => /^C/.test(x) && /\d ± 0?\.\d/.test(x)) && l.some((x) => /^b/.test(x) && /\d ± 0?\.\d/.test(x)) && l;
+  }, 120000 - (Date.now() - started));
+  console.log(`      ${((Date.now() - started) / 1000).toFixed(0)} s after the URL was printed: ${found.join("; ")}`);
+});
 const state = await first.storageState();
 
 await check("three pages of a browser share one stream", async () => {

@@ -34,6 +34,8 @@ class App {
     }
     this.build();
     live.addEventListener("state", () => this.paint());
+    live.addEventListener("down", () => setTimeout(() => { if (!live.up) get("session").catch(() => {}); }, 2000));
+    live.addEventListener("hello", () => { if (this.gone) { this.gone = false; this.clear("session"); } });
     live.start();
     addEventListener("hashchange", () => this.route());
     addEventListener("no-session", () => this.lost());
@@ -130,7 +132,7 @@ class App {
   lost() {
     if (this.gone) return;
     this.gone = true;
-    notices.append(h("div.notice.bad", null, h("p", null, h("b", null, t("app.noSession")), " ", t("app.noSessionDo")),
+    notices.append(h("div.notice.bad", { data: { key: "session" } }, h("p", null, h("b", null, t("app.noSession")), " ", t("app.noSessionDo")),
       add(h("span"), [button(t("app.reload"), () => location.reload())])));
   }
 }

@@ -372,4 +372,7 @@ export const messages = {
   "event.catalog_restored": ["catalogue restored", "目录已恢复"],
   "event.catalog_rebuilt": ["catalogue rebuilt", "目录已重建"],
   "event.other_client": ["other client of the same name", "客户端标识重复"],
+  "rec.parameters": ["Parameters and channels", "参数与通道"],
+  "rec.whileRunning": ["while the recording runs", "记录进行中"],
+  "rec.notYet": ["No result yet:", "尚无结果："],
 };

@@ -2,6 +2,7 @@ import { button, h, put, select, text } from "./dom.js";
 import { style } from "./chart.js";
 import { get, q } from "./api.js";
 import { live } from "./live.js";
+import { LiveEvaluation } from "./evaluation.js";
 import { RecordBadge } from "./record.js";
 import { Scope, addScopeButton } from "./scope.js";
 import { day, decimals, figure, period, reading, reason, sinceNow, t } from "./text.js";
@@ -25,6 +26,7 @@ export class LiveView {
   close() {
     live.removeEventListener("state", this.onState);
     live.want("live", null);
+    if (this.evaluation) this.evaluation.close();
     for (const s of this.scopes) s.close();
   }
 
@@ -51,6 +53,8 @@ export class LiveView {
     this.rig = rig.name;
     this.shape = JSON.stringify(rig.groups.map((g) => [g.name, g.channels]));
     this.badge = new RecordBadge(this.app, rig.name);
+    if (this.evaluation) this.evaluation.close();
+    this.evaluation = new LiveEvaluation(this.app, rig.name);
     this.buses = h("div.buses");
     this.table = this.channels(rig);
     this.stack = h("div.stack");
@@ -66,6 +70,7 @@ export class LiveView {
     live.want("live", this.names.slice(0, 128));
     this.past(rig.name);
     this.layout = this.read(rig);
+    this.stack.append(this.evaluation.el);
     for (const l of this.layout) this.add(l);
     this.foot = h("div.stack-foot", null, addScopeButton(() => {
       const l = { channels: [], window: 30 };
@@ -176,7 +181,10 @@ export class LiveView {
     }
   }
 
-  tick() { if (this.badge) this.badge.tick(); }
+  tick() {
+    if (this.badge) this.badge.tick();
+    if (this.evaluation) this.evaluation.tick();
+  }
 
   frame(stamp) {
     if (document.hidden) return;

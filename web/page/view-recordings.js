@@ -1,9 +1,10 @@
-import { get, maybe, offers, post, q } from "./api.js";
+import { get, maybe, offers, q } from "./api.js";
 import { Chart, colour, columnOf } from "./chart.js";
 import { button, h, iconButton, put, select, text } from "./dom.js";
+import { Evaluation } from "./evaluation.js";
 import { live } from "./live.js";
 import { RecordBadge } from "./record.js";
-import { clock, count, decimals, eventName, figure, reading, reason, span, t, title, when } from "./text.js";
+import { clock, count, decimals, eventName, figure, reading, reason, span, t, when } from "./text.js";
 
 const path = (id) => "recordings/" + encodeURIComponent(id);
 
@@ -306,42 +307,8 @@ class Detail {
     try { d = await maybe("methods"); } catch { return; }
     if (!d || !d.methods.length || this.closed) return;
     this.evaluation.hidden = false;
-    const names = new Set(this.channels.map((c) => c.name));
-    const fits = (m) => m.channels.filter((c) => c.required).every((c) => names.has(c.name));
-    const methods = [...d.methods].sort((a, b) => fits(b) - fits(a));
-    const form = h("div.form"), out = h("div", { "aria-live": "polite" });
-    const fill = (name) => {
-      const m = methods.find((x) => x.name === name);
-      const inputs = m.parameters.map((p) => [p, h("input", { type: "text", value: p.default || "", required: p.required, placeholder: p.required ? t("rec.required") : "" })]);
-      const maps = m.channels.filter((c) => c.required || names.has(c.name)).map((c) => [c, h("select", null, h("option", { value: "" }, names.has(c.name) ? c.name : t("rec.auto")), this.channels.filter((x) => x.name !== c.name).map((x) => h("option", { value: x.name }, x.name)))]);
-      const go = button(t("rec.run"), async () => {
-        go.disabled = true;
-        put(out, h("p.pad", null, t("rec.running")));
-        const body = { method: m.name, parameters: {}, channels: {} };
-        for (const [p, e] of inputs) if (e.value.trim() !== "") body.parameters[p.name] = Number.isFinite(+e.value) ? +e.value : e.value;
-        for (const [c, e] of maps) if (e.value) body.channels[c.name] = e.value;
-        if (!Object.keys(body.channels).length) delete body.channels;
-        try { put(out, outcome(await post(path(this.id) + "/evaluate", body))); } catch (err) { put(out); this.app.notify(err); }
-        go.disabled = false;
-      }, { class: "primary" });
-      put(form, inputs.map(([p, e]) => h("label", null, title(p) + (p.unit ? ` (${p.unit})` : ""), e)), maps.map(([c, e]) => h("label", null, t("rec.channelFor", c.name) + (c.unit ? ` (${c.unit})` : ""), e)), go);
-    };
-    put(this.evaluation, h("h2", null, t("rec.evaluate")), h("div.pad", null, h("div.bar", null, h("label", null, t("rec.method"), select(t("rec.method"), methods.map((m) => [m.name, title(m) + (m.standard ? " · " + m.standard : "")]), methods[0].name, fill))), form), out);
-    fill(methods[0].name);
+    new Evaluation(this.evaluation, this.app, this.id, d.methods, this.channels);
   }
-}
-
-/** outcome shows what a method found. */
-function outcome(r) {
-  const box = h("div.pad.stack", null, h("p", null, h("b", null, r.wording), " ", r.simulated ? h("span.mark", null, t("app.simulated")) : null));
-  if (r.refusal) box.append(h("p.refusal", null, h("b", null, t("rec.refusal")), " ", r.refusal.code ? h("code", null, r.refusal.code) : null, " ", r.refusal.what));
-  if (r.figures && r.figures.length) {
-    box.append(h("table.figures", null, h("thead", null, h("tr", null, h("th", { scope: "col" }, t("rec.figure")), h("th", { scope: "col" }, t("rec.value")), h("th", { scope: "col" }, t("rec.uncertainty")))),
-      h("tbody", null, r.figures.map((f) => h("tr", null, h("th", { scope: "row" }, title(f) === f.name ? f.name : `${f.name} · ${title(f)}`), h("td", null, f.text || `${figure(f.value, 5)} ${f.unit || ""}`), h("td", null, f.U === null || f.U === undefined ? t("rec.noU") : `± ${figure(f.U, 2)} ${f.unit || ""}`, f.k ? h("span.sub", null, ` k = ${f.k}`) : null))))));
-  }
-  if (r.plot_svg) box.append(h("img.eval-plot", { alt: t("rec.plot"), src: "data:image/svg+xml;charset=utf-8," + encodeURIComponent(r.plot_svg) }));
-  for (const k of ["conventions", "notes"]) if (r[k] && r[k].length) box.append(h("details", null, h("summary", null, t("rec." + k)), h("ul", null, r[k].map((x) => h("li", null, x)))));
-  return box;
 }
 
 /** Compare lays several recordings over each other, each from its start. */
