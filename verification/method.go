@@ -62,7 +62,7 @@ func common() []Parameter {
 // Methods lists the methods that work, in the order of their worth to a rig.
 func Methods() []Method {
 	var all []Method
-	for _, m := range []Method{flowMethod(), leakMethod(), shiftMethod(), stepMethod(), enduranceMethod(), weibullMethod(), dischargeMethod()} {
+	for _, m := range []Method{flowMethod(), leakMethod(), shiftMethod(), stepMethod(), enduranceMethod(), weibullMethod(), dischargeMethod(), chargeMethod(), flow1989Method()} {
 		m.Parameters = append(m.Parameters, common()...)
 		all = append(all, m)
 	}

@@ -1,8 +1,10 @@
 package verification
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"pneudaq/acquisition"
@@ -99,7 +101,130 @@ func dischargeMethod() Method {
 	}
 }
 
-func evaluateDischarge(e *evaluation) error {
+func flow1989Method() Method {
+	m := flowMethod()
+	m.Method = base("iso6358-1989/1")
+	m.Parameters = slices.DeleteFunc(m.Parameters, func(p Parameter) bool { return p.Name == "m" || p.Name == "dpc" || p.Name == "component" })
+	m.evaluate = evaluateFlow1989
+	return m
+}
+
+// Flows, as shares of the choked flow, between which the points of the five
+// point method lie: 80, 60, 40 and 20 %.
+const (
+	leastShare   = 0.15
+	highestShare = 0.85
+)
+
+func evaluateFlow1989(e *evaluation) error {
+	run, check, err := e.flowWindows()
+	if err != nil {
+		return err
+	}
+	windows := make([]iso.Window, len(run))
+	for i, d := range run {
+		windows[i] = d.Window
+	}
+	if err := e.admit(windows); err != nil {
+		return err
+	}
+	ambient, _, _, err := e.atmosphere(windows)
+	if err != nil {
+		return err
+	}
+	if err := e.notGauge(ambient, "p1", "p2"); err != nil {
+		return err
+	}
+	if err := e.absolute(ambient, "p1", "p2"); err != nil {
+		return err
+	}
+	if err := e.leakCheck(check, windows); err != nil {
+		return err
+	}
+	var all []iso.FlowPoint
+	for _, w := range windows {
+		part := func(name string) float64 { return mean(e.bound[name].trace.Window(w.From, w.To).Y) }
+		all = append(all, iso.FlowPoint{P1: part("p1"), P2: part("p2"), T1: part("T1"), Qm: part("qm")})
+	}
+	if err := iso.CheckPlateau(all); err != nil {
+		return err
+	}
+	if err := e.steady(windows); err != nil {
+		return err
+	}
+	choked := slices.MinFunc(all, func(a, b iso.FlowPoint) int { return cmp.Compare(a.PressureRatio(), b.PressureRatio()) })
+	points := []iso.FlowPoint{choked}
+	for _, p := range all {
+		if share := p.Qm / choked.Qm; share > leastShare && share < highestShare {
+			points = append(points, p)
+		}
+	}
+	if len(points) < 3 {
+		return e.refuse(iso.TooFewPoints, "%d points between %.0f and %.0f %% of the choked flow; the method takes 80, 60, 40 and 20 %%", len(points)-1, 100*leastShare, 100*highestShare)
+	}
+	p1, p2, t1, qm := e.bound["p1"], e.bound["p2"], e.bound["T1"], e.bound["qm"]
+	fit, err := iso.FitFlow1989(points)
+	if err != nil {
+		return err
+	}
+	inputs := []iso.Input{
+		{Name: "q_scale", U: qm.accuracy.Scale, Shape: qm.accuracy.Shape},
+		{Name: "q_offset", U: qm.accuracy.Offset, Shape: qm.accuracy.Shape},
+		{Name: "p1_scale", U: p1.accuracy.Scale, Shape: p1.accuracy.Shape},
+		{Name: "p1_offset", U: p1.accuracy.Offset, Shape: p1.accuracy.Shape},
+		{Name: "p2_scale", U: p2.accuracy.Scale, Shape: p2.accuracy.Shape},
+		{Name: "p2_offset", U: p2.accuracy.Offset, Shape: p2.accuracy.Shape},
+		{Name: "T_offset", U: t1.accuracy.Offset, Shape: t1.accuracy.Shape},
+		{Name: "scatter of b", U: deviation(fit.BPoints) / math.Sqrt(float64(len(fit.BPoints))), DOF: float64(len(fit.BPoints) - 1)},
+	}
+	varied := make([]iso.FlowPoint, len(points))
+	model := func(x, y []float64) error {
+		for i, p := range points {
+			varied[i] = iso.FlowPoint{Qm: p.Qm*(1+x[0]) + x[1], P1: p.P1*(1+x[2]) + x[3], P2: p.P2*(1+x[4]) + x[5], T1: p.T1 + x[6]}
+		}
+		f, err := iso.FitFlow1989(varied)
+		y[0], y[1] = f.C, f.B+x[7]
+		return err
+	}
+	budget, err := iso.Propagate(model, 2, inputs)
+	if err != nil {
+		return err
+	}
+	var sample *iso.Sample
+	if e.draws > 0 {
+		s, err := iso.MonteCarlo(model, 2, inputs, e.draws, e.seed)
+		if err != nil {
+			return e.refuse(iso.NoFit, "the Monte Carlo check does not hold: %v", err)
+		}
+		sample = &s
+	}
+	e.result.Figures = append(e.result.Figures,
+		figure("C", "sonic conductance", "声速流导", "dm3/(s.bar)", iso.PracticalConductance, fit.C, fromBudget(&budget, 0, sample, e.draws, e.seed)),
+		figure("b", "critical back-pressure ratio (m = 0.5)", "临界背压比（m = 0.5）", "1", 1, fit.B, fromBudget(&budget, 1, sample, e.draws, e.seed)))
+	e.result.Plots = append(e.result.Plots, flowPlot(points, iso.FlowFit{FlowLaw: iso.FlowLaw{C: fit.C, B: fit.B, M: 0.5}}))
+	return nil
+}
+
+func chargeMethod() Method {
+	m := dischargeMethod()
+	m.Method = base("iso6358-2.charge/1")
+	m.aliases["p1"] = []string{"供气压力"}
+	m.evaluate = evaluateCharge
+	return m
+}
+
+func evaluateDischarge(e *evaluation) error { return e.tank(nil) }
+
+func evaluateCharge(e *evaluation) error {
+	supply := e.bound["p1"]
+	if supply == nil || len(supply.trace.T) == 0 {
+		return e.admit(nil)
+	}
+	return e.tank(supply)
+}
+
+// tank judges the discharge of an isothermal tank, or its charge from supply.
+func (e *evaluation) tank(supply *bound) error {
 	p, temperature := e.bound["p_tank"], e.bound["T_tank"]
 	if p == nil || temperature == nil || len(p.trace.T) < 2 || len(temperature.trace.T) == 0 {
 		return e.admit(nil)
@@ -115,8 +240,14 @@ func evaluateDischarge(e *evaluation) error {
 	if err := e.notGauge(ambient, "p_tank"); err != nil {
 		return err
 	}
-	if err := e.absolute(ambient, "p_tank"); err != nil {
+	if err := e.absolute(ambient, "p_tank", "p1"); err != nil {
 		return err
+	}
+	// What is on the other side of the test item, and how well it is known.
+	other, uOther, otherName := ambient, uAmbient, "p_atm"
+	if supply != nil {
+		other, otherName = mean(supply.trace.Y), "p1"
+		uOther = math.Hypot(supply.accuracy.Offset, supply.accuracy.Scale*other)
 	}
 	volume, uVolume, shape, err := e.value("volume", acquisition.Volume, "m3")
 	if err != nil {
@@ -137,12 +268,17 @@ func evaluateDischarge(e *evaluation) error {
 		for i, v := range p.trace.Y {
 			varied[i] = v*(1+x[2]) + x[3]
 		}
-		trace := iso.TankTrace{Tank: iso.Tank{Volume: volume * (1 + x[0]), T: t0 + x[1], R: iso.RANR}, Dt: dt, P: varied, Other: ambient + x[4]}
+		trace := iso.TankTrace{Tank: iso.Tank{Volume: volume * (1 + x[0]), T: t0 + x[1], R: iso.RANR}, Dt: dt, P: varied, Other: other + x[4]}
 		var f iso.TankFit
 		var err error
-		if free {
+		switch {
+		case free && supply != nil:
+			f, err = iso.FitChargeM(trace)
+		case free:
 			f, err = iso.FitDischargeM(trace)
-		} else {
+		case supply != nil:
+			f, err = iso.FitCharge(trace, m)
+		default:
 			f, err = iso.FitDischarge(trace, m)
 		}
 		if err != nil {
@@ -159,7 +295,7 @@ func evaluateDischarge(e *evaluation) error {
 		{Name: "temperature", U: math.Hypot(temperature.accuracy.Offset, temperature.accuracy.Scale*t0), Shape: temperature.accuracy.Shape},
 		{Name: "p_scale", U: p.accuracy.Scale, Shape: p.accuracy.Shape},
 		{Name: "p_offset", U: p.accuracy.Offset, Shape: p.accuracy.Shape},
-		{Name: "p_atm", U: uAmbient},
+		{Name: otherName, U: uOther},
 	}
 	budget, err := iso.Propagate(model, 3, inputs)
 	if err != nil {
@@ -172,11 +308,11 @@ func evaluateDischarge(e *evaluation) error {
 		e.result.Figures = append(e.result.Figures, figure("m", "subsonic index", "亚声速指数", "1", 1, fit.M, fromBudget(&budget, 2, nil, 0, 0)))
 	}
 	e.result.Figures = append(e.result.Figures, figure("rms", "residual of the pressure", "压力残差", "Pa", 1, fit.RMS, spread{}))
-	e.result.note("the scatter of the pressure is not in U: over a whole discharge it is far below the systematic terms; the gas constant and the isothermality of the tank are not in it either")
+	e.result.note("the scatter of the pressure is not in U: over a whole record it is far below the systematic terms; the gas constant and the isothermality of the tank are not in it either")
 	trace := Series{Label: "measured", Line: true}
 	for i, t := range p.trace.T {
 		trace.X, trace.Y = append(trace.X, t-p.trace.T[0]), append(trace.Y, p.trace.Y[i]/1e3)
 	}
-	e.result.Plots = append(e.result.Plots, Plot{Name: "discharge", Title: "Discharge of the tank", X: "t, s", Y: "p, kPa", Series: []Series{trace}})
+	e.result.Plots = append(e.result.Plots, Plot{Name: "tank", Title: e.method.English, X: "t, s", Y: "p, kPa", Series: []Series{trace}})
 	return nil
 }
