@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"sort"
+	"time"
 
 	"pneudaq/acquisition"
 )
@@ -79,6 +80,16 @@ func (s *Store) snapshot(q Query) ([]entry, func(), error) {
 // scans whose gap says so; an error ends the sequence. The blocks are the
 // caller's to keep but not to change.
 func (s *Store) Blocks(ctx context.Context, q Query) iter.Seq2[*acquisition.Block, error] {
+	return s.blocks(ctx, q, false)
+}
+
+// readPatience is how long a sink waits for a block that the disk does not give
+// back: a disk may answer again. Then the block counts as a gap.
+const readPatience = int64(5 * time.Minute)
+
+// blocks is Blocks. With patience a disk that does not answer ends the sequence
+// with an error, for as long as it may yet answer.
+func (s *Store) blocks(ctx context.Context, q Query, patience bool) iter.Seq2[*acquisition.Block, error] { //nolint:revive // the difference is one line
 	return func(yield func(*acquisition.Block, error) bool) {
 		chunks, release, err := s.snapshot(q)
 		if err != nil {
@@ -94,7 +105,11 @@ func (s *Store) Blocks(ctx context.Context, q Query) iter.Seq2[*acquisition.Bloc
 			}
 			e := &chunks[i]
 			var blocks []acquisition.Block
-			blocks, buf, _ = s.readChunk(e, buf) // what is unreadable has become gaps
+			blocks, buf, err = s.readChunk(e, buf) // what is unreadable has become gaps
+			if patience && s.mayComeBack(e, err) {
+				yield(nil, fmt.Errorf("read group %s: %w", q.Group, err))
+				return
+			}
 			for k := range blocks {
 				b := &blocks[k]
 				if q.FromSeq > 0 && b.Seq < q.FromSeq || q.ToSeq > 0 && b.Seq >= q.ToSeq {
@@ -167,6 +182,26 @@ func (s *Store) readChunk(e *entry, buf []byte) ([]acquisition.Block, []byte, er
 	return blocks, buf, err
 }
 
+// mayComeBack reports whether a chunk could not be read for a reason that may
+// pass: the disk gave an error, and not for long yet.
+func (s *Store) mayComeBack(e *entry, err error) bool {
+	if err == nil {
+		return false
+	}
+	if _, ok := errors.AsType[*damagedError](err); ok {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := place{e.file.name, e.off}
+	since, known := s.unread[k]
+	if !known {
+		since = s.o.Now()
+		s.unread[k] = since
+	}
+	return s.o.Now()-since < readPatience
+}
+
 // damagedError says that bytes of a file are not what was written.
 type damagedError struct {
 	file string
@@ -227,12 +262,13 @@ func (s *Store) openHole(q Query) *acquisition.Block {
 }
 
 // Feed yields the blocks of a range of numbers in order; lost numbers are left
-// out. It is what forwarders read.
+// out. It is what forwarders read: a disk that does not answer ends the sequence
+// with an error, so that a sink is not told of a gap that there is not.
 func (s *Store) Feed(ctx context.Context, key acquisition.GroupKey, r Seqs) iter.Seq2[*acquisition.Block, error] {
 	if r.Empty() {
 		return func(func(*acquisition.Block, error) bool) {}
 	}
-	return s.Blocks(ctx, Query{Group: key, FromSeq: r.From, ToSeq: r.To})
+	return s.blocks(ctx, Query{Group: key, FromSeq: r.From, ToSeq: r.To}, true)
 }
 
 // Held returns the oldest number of a group that the store still has and the

@@ -95,8 +95,9 @@ type Store struct {
 	recorded    map[string]acquisition.Recording
 	delivered   map[sinkGroup]SeqSet // as last stored
 	damaged     map[place]bool
-	rebuilt     bool  // the catalog is new
-	held        error // why the disk takes nothing
+	unread      map[place]int64 // chunks that the disk does not give back, and since when
+	rebuilt     bool            // the catalog is new
+	held        error           // why the disk takes nothing
 	activeFile  *file
 	started     int64
 }
@@ -194,7 +195,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		tidy:   make(chan struct{}, 1),
 		groups: map[acquisition.GroupKey]*groupState{}, descriptors: map[uint64]*acquisition.Group{},
 		ids: map[*acquisition.Group]uint64{}, nextID: 1, started: o.Now(),
-		damaged: map[place]bool{}, recorded: map[string]acquisition.Recording{}, delivered: map[sinkGroup]SeqSet{},
+		damaged: map[place]bool{}, unread: map[place]int64{}, recorded: map[string]acquisition.Recording{}, delivered: map[sinkGroup]SeqSet{},
 	}
 	var err error
 	if s.fs == nil {
