@@ -237,7 +237,7 @@ for (const lang of ["en", "zh"]) {
   await check(`${lang}: probe and topics say what there is`, async () => {
     await open(p, "#/setup/flow-bench/probe");
     await p.getByRole("button", { name: t("setup.probeRun"), exact: true }).click();
-    await until("an answer, or that probing is not offered", async () => (await p.getByText(t("setup.noProbe")).count()) || (await p.locator(".decodings").count()) || (await p.locator(".notice").count()), 20000);
+    await until("an answer, or that probing is not offered", async () => (await p.getByText(t("setup.noProbe")).count()) || (await p.locator(".decodings").count()) || (await p.getByText(t("setup.noUnit")).count()) || (await p.locator(".notice").count()), 20000);
     must(!(await p.locator(".notice").count()), "the probe was refused: " + (await p.locator(".notice").allTextContents()).join(" "));
     await open(p, "#/setup/flow-bench/topics");
     await p.getByText(t("setup.noTopics")).or(p.locator(".topic").first()).first().waitFor({ timeout: 10000 });
