@@ -18,6 +18,6 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "faults: %v\n", err)
-		os.Exit(1) //nolint:forbidigo // this is main
+		os.Exit(1)
 	}
 }

@@ -67,7 +67,7 @@ virtual time; ` + "`go test ./cmd/pneudaq -run TestSimulation -seeds 1000 -seed 
 "Gap *x*" is a gap in the record with reason *x* and exact bounds, see [reasons.md](reasons.md).
 `
 
-var number = regexp.MustCompile(`F(\d{3})`) //nolint:gochecknoglobals // a constant
+var number = regexp.MustCompile(`F(\d{3})`)
 
 // tests returns the tests of the tree by the numbers that they carry.
 func tests(root string) (map[int][]inject, error) {

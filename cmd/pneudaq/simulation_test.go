@@ -28,7 +28,6 @@ import (
 	"pneudaq/storage/storagetest"
 )
 
-//nolint:gochecknoglobals // flags of the test binary
 var (
 	simSeeds = flag.Int("seeds", 0, "TestSimulation: how many seeds to run; 0: the fixed number")
 	simSeed  = flag.Uint64("seed", 1, "TestSimulation: the first seed")
@@ -171,7 +170,7 @@ func simulationFault(r *rand.Rand, length time.Duration) simFault {
 	f.kind = kinds[r.IntN(len(kinds))]
 	switch f.kind {
 	case "wire":
-		f.wire = wireFault(r, f.bus == 1)
+		f.wire = wireFault(r, f.bus)
 	case "database":
 		answers := []string{"503", "500", "429", "429 for a while", "401", "404", "lost answer", "lost body", "reset", "slow", "portal"}
 		f.answer = answers[r.IntN(len(answers))]
@@ -180,7 +179,8 @@ func simulationFault(r *rand.Rand, length time.Duration) simFault {
 	return f
 }
 
-func wireFault(r *rand.Rand, isRTU bool) simulator.Fault {
+func wireFault(r *rand.Rand, bus int) simulator.Fault {
+	isRTU := bus == 1
 	kinds := []simulator.FaultKind{
 		simulator.FaultMute, simulator.FaultDelay, simulator.FaultLate, simulator.FaultDuplicate, simulator.FaultUnit, simulator.FaultFunction,
 		simulator.FaultByteCount, simulator.FaultShort, simulator.FaultLong, simulator.FaultSplit, simulator.FaultDribble, simulator.FaultTruncate,
@@ -261,7 +261,6 @@ type world struct {
 
 	life     *simLife
 	tally    *simTally
-	first    map[acquisition.GroupKey]uint64
 	problems []string
 }
 
@@ -279,7 +278,7 @@ func simEpoch() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 // simWire is a bus with its devices.
 type simWire struct {
 	server *simulator.Server
-	ctx    context.Context //nolint:containedctx // the life of the devices
+	ctx    context.Context // the life of the devices
 	all    sync.WaitGroup
 
 	mu     sync.Mutex
