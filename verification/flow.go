@@ -198,9 +198,9 @@ func (e *evaluation) flowInputs(inputs []iso.Input, windows []iso.Window, points
 		dof float64
 	}
 	of := func(b *bound, w iso.Window) random {
-		y := b.trace.Window(w.From, w.To).Y
-		n := float64(len(y))
-		return random{u: math.Hypot(deviation(y)/math.Sqrt(n), b.step/math.Sqrt(12)), dof: n - 1}
+		in := b.trace.Window(w.From, w.To)
+		n := float64(len(in.Y))
+		return random{u: math.Hypot(residual(in)/math.Sqrt(n), b.step/math.Sqrt(12)), dof: max(n-2, 1)}
 	}
 	names := map[string]*bound{"q_random": qm, "p1_random": p1, "p2_random": p2, "T_random": t1}
 	counts := map[string]int{}

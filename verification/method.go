@@ -569,3 +569,18 @@ func movement(t iso.Trace) (move, se float64) {
 	residual := max(syy-slope*sxy, 0) / float64(n-2)
 	return math.Abs(slope) * length, math.Sqrt(residual/sxx) * length
 }
+
+// residual is the standard deviation of a trace around its least squares line:
+// the scatter of a window without its movement.
+func residual(t iso.Trace) float64 {
+	n := len(t.T)
+	if n < 3 {
+		return deviation(t.Y)
+	}
+	_, se := movement(t)
+	mt, sxx := mean(t.T), 0.0
+	for _, x := range t.T {
+		sxx += (x - mt) * (x - mt)
+	}
+	return se / (t.T[n-1] - t.T[0]) * math.Sqrt(sxx)
+}
