@@ -47,7 +47,7 @@ func runCheck(_ context.Context, t *terminal, args []string) error {
 
 // checkTable converts between a table and a file, in the direction that the
 // name of the file says.
-func checkTable(t *terminal, files []string, name string, xlsx bool) error {
+func checkTable(t *terminal, files []string, name string, xlsx bool) error { //nolint:revive // one format or the other is all there is to choose
 	if len(files) != 1 {
 		return fails(exitUsage, "name one table (.csv, .xlsx) or one rig or model file")
 	}

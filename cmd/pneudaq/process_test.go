@@ -239,7 +239,7 @@ func inStore(t *testing.T, dir string) map[string]*series {
 func inInflux(t *testing.T, base string) map[string]*series {
 	t.Helper()
 	q := url.Values{"db": {"pneudaq"}, "epoch": {"ns"}, "q": {`SELECT * FROM "pneumatics" GROUP BY "group"`}}
-	resp, err := http.Get(base + "/query?" + q.Encode()) //nolint:noctx // a test against loopback
+	resp, err := http.Get(base + "/query?" + q.Encode())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func inInflux(t *testing.T, base string) map[string]*series {
 
 func query(t *testing.T, base, q string) {
 	t.Helper()
-	resp, err := http.PostForm(base+"/query", url.Values{"q": {q}}) //nolint:noctx // a test against loopback
+	resp, err := http.PostForm(base+"/query", url.Values{"q": {q}})
 	if err != nil {
 		t.Fatal(err)
 	}

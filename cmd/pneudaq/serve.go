@@ -145,7 +145,7 @@ func (s *service) serve(ctx context.Context, t *terminal, o serveOptions) error 
 		cancel()
 		return errors.Join(err, page.close(), <-done)
 	}
-	notifySystemd("READY=1")
+	notifySystemd(ctx, "READY=1")
 	if o.ready != nil {
 		o.ready(page.url)
 	}
@@ -154,9 +154,9 @@ func (s *service) serve(ctx context.Context, t *terminal, o serveOptions) error 
 		case err := <-done:
 			return errors.Join(err, page.close())
 		case <-o.hup:
-			notifySystemd("RELOADING=1")
+			notifySystemd(ctx, "RELOADING=1")
 			o.reload(ctx)
-			notifySystemd("READY=1")
+			notifySystemd(ctx, "READY=1")
 		}
 	}
 }
@@ -185,12 +185,14 @@ func storeOptions(rigs []*configs.Rig, file *configs.Service) (serviceOptions, e
 }
 
 // notifySystemd tells a service manager about the state, if one listens.
-func notifySystemd(state string) {
+func notifySystemd(ctx context.Context, state string) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return
 	}
-	c, err := net.DialTimeout("unixgram", path, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "unixgram", path)
 	if err != nil {
 		return
 	}

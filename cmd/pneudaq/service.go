@@ -324,6 +324,9 @@ func (s *service) build(ctx context.Context, r *rig, loans map[string]*acquisiti
 		if err != nil {
 			return fmt.Errorf("the twin: %w", err)
 		}
+		if err := ownBrokers(f, &o); err != nil {
+			return err
+		}
 		for i := range o.Buses {
 			if o.Buses[i].Kind != simulator.BusRTU {
 				o.Buses[i].Listen = "127.0.0.1:0"
@@ -390,6 +393,26 @@ func (s *service) build(ctx context.Context, r *rig, loans map[string]*acquisiti
 		if err := s.collector(r, &bus{name: o.Name, endpoint: o.Endpoint, mqtt: c}, c.Groups(), loans); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ownBrokers gives the twin a broker of its own for each one that the rig names,
+// so that what it publishes needs no broker outside.
+func ownBrokers(f *configs.Rig, o *simulator.Options) error {
+	brokers, err := f.MQTT()
+	if err != nil {
+		return err
+	}
+	for i := range brokers {
+		b := &brokers[i]
+		o.Buses = append(o.Buses, simulator.BusOptions{Name: b.Name, Kind: simulator.BusMQTT})
+		for k := range o.Publishers {
+			if p := &o.Publishers[k]; p.Broker == b.Endpoint {
+				p.Broker, p.Username, p.Password, p.CA = b.Name, "", "", ""
+			}
+		}
+		// The twin's broker lets everybody in.
 	}
 	return nil
 }
