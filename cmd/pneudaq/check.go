@@ -40,14 +40,14 @@ func runCheck(_ context.Context, t *terminal, args []string) error {
 		}
 	}
 	if len(problems) > 0 {
-		return fails(exitConfig, "%s", counted(len(problems), "problem", "problems"))
+		return fails(exitConfig, "%s", counted(len(problems)))
 	}
 	return nil
 }
 
 // checkTable converts between a table and a file, in the direction that the
 // name of the file says.
-func checkTable(t *terminal, files []string, name string, xlsx bool) error { //nolint:revive // one format or the other is all there is to choose
+func checkTable(t *terminal, files []string, name string, xlsx bool) error {
 	if len(files) != 1 {
 		return fails(exitUsage, "name one table (.csv, .xlsx) or one rig or model file")
 	}
@@ -56,7 +56,7 @@ func checkTable(t *terminal, files []string, name string, xlsx bool) error { //n
 		table, problems := configs.TableOf(files[0])
 		if len(problems) > 0 {
 			printProblems(t, problems)
-			return fails(exitConfig, "%s", counted(len(problems), "problem", "problems"))
+			return fails(exitConfig, "%s", counted(len(problems)))
 		}
 		var err error
 		if xlsx {
@@ -72,7 +72,7 @@ func checkTable(t *terminal, files []string, name string, xlsx bool) error { //n
 	table, problems := configs.ReadTable(files[0])
 	if len(problems) > 0 {
 		printProblems(t, problems)
-		return fails(exitConfig, "%s", counted(len(problems), "problem", "problems"))
+		return fails(exitConfig, "%s", counted(len(problems)))
 	}
 	if name == "" {
 		name = strings.TrimSuffix(filepath.Base(files[0]), filepath.Ext(files[0]))

@@ -111,9 +111,9 @@ func openTwin(ctx context.Context, o simulator.Options, log *slog.Logger) (*simu
 	return twin, nil
 }
 
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return fmt.Sprintf("%d %s", n, one)
+func counted(problems int) string {
+	if problems == 1 {
+		return "1 problem"
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	return fmt.Sprintf("%d problems", problems)
 }

@@ -425,7 +425,7 @@ func TestRecordingOfTheValveStandIsEvaluated(t *testing.T) {
 		t.Fatal(err)
 	}
 	short := strings.Replace(string(text), "params: { plc.auto: 1, host.timeout: 5 }",
-		"params: { plc.auto: 1, plc.rest: 3, host.timeout: 5, cycles: 6, conditioning: 1, fill: 4, stabilise: 30, measure: 20 }", 1)
+		"params: { plc.auto: 1, plc.rest: 3, host.timeout: 5, cycles: 6, conditioning: 1, fill: 4, stabilise: 30, measure: 30 }", 1)
 	if short == string(text) {
 		t.Fatal("the bundled rig file has other parameters")
 	}
@@ -459,11 +459,11 @@ func TestRecordingOfTheValveStandIsEvaluated(t *testing.T) {
 		cancel()
 		t.Fatal(err, <-done)
 	}
-	// 3 s rest, 2 s pressure, 14 shifts of 0.3 s, 4 + 0.5 + 30 + 20 s.
+	// 3 s rest, 2 s pressure, 14 shifts of 0.3 s, 4 + 0.5 + 30 + 30 s.
 	select {
 	case err := <-done:
 		t.Fatal(err)
-	case <-time.After(66 * time.Second):
+	case <-time.After(77 * time.Second):
 	}
 	for _, r := range s.store.Recordings("") {
 		if _, err := a.Stop(ctx, r.ID, "test"); err != nil {

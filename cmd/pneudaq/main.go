@@ -164,7 +164,7 @@ func parse(f *flag.FlagSet, args []string) ([]string, error) {
 	for {
 		if err := f.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
+				return nil, err //nolint:wrapcheck // the caller asks for it
 			}
 			return nil, &exitError{code: exitUsage, err: err}
 		}

@@ -459,7 +459,7 @@ func TestWrongStartsAreExplained(t *testing.T) {
 		{"no argument", []string{"serve"}, 64, "rig file"},
 		{"no store", []string{"runs", "list", "--data", filepath.Join(t.TempDir(), "none")}, 69, "no store"},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) { //nolint:tparallel // one after the other, while the service runs
 			out, code := pneudaq(t, tc.args...)
 			if code != tc.code || !strings.Contains(out, tc.says) {
 				t.Errorf("exit %d, want %d with %q:\n%s", code, tc.code, tc.says, out)

@@ -34,8 +34,6 @@ func (o *serveFlags) add(f *flag.FlagSet) {
 	f.StringVar(&o.truth, "truth", "", "`directory` for the twin's truth, which nothing of the service reads")
 }
 
-const defaultListen = "127.0.0.1:8470"
-
 // load reads the files of a command line and prints what is wrong with them.
 func load(t *terminal, paths []string) ([]*configs.Rig, *configs.Service, error) {
 	if len(paths) == 0 {
@@ -50,7 +48,7 @@ func load(t *terminal, paths []string) ([]*configs.Rig, *configs.Service, error)
 	}
 	if len(problems) > 0 {
 		printProblems(t, problems)
-		return nil, nil, fails(exitConfig, "%s", counted(len(problems), "problem", "problems")+" in the files: nothing was started")
+		return nil, nil, fails(exitConfig, "%s", counted(len(problems))+" in the files: nothing was started")
 	}
 	for _, r := range rigs {
 		printProblems(t, r.Warnings)
