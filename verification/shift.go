@@ -3,6 +3,7 @@ package verification
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"pneudaq/acquisition"
@@ -157,8 +158,8 @@ func (e *evaluation) recorded(at float64) bool {
 	if b == nil {
 		return true
 	}
-	w := b.trace.Window(at, at+2.5*b.period)
-	return len(w.Y) > 0 && w.Y[len(w.Y)-1] > 0.5
+	w := b.trace.Window(at+0.5*b.period, at+2*b.period)
+	return slices.ContainsFunc(w.Y, func(v float64) bool { return v > 0.5 })
 }
 
 func (e *evaluation) supply(from, to float64) (float64, error) {

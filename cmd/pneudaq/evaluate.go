@@ -221,7 +221,7 @@ func (o *evaluateFlags) judge(name string, limits *verification.LimitsFile, d *v
 }
 
 // finish prints a result, writes its plots and gives its exit code.
-func (o *evaluateFlags) finish(t *terminal, r *verification.Result, asJSON bool) error { //nolint:revive // as the flag says
+func (o *evaluateFlags) finish(t *terminal, r *verification.Result, asJSON bool) error {
 	if o.svg != "" {
 		if err := os.MkdirAll(o.svg, 0o750); err != nil {
 			return fails(exitIO, "make the directory for the plots: %w", err)
@@ -268,7 +268,7 @@ func (t *terminal) say(en, zh string) string {
 	return en
 }
 
-func printMethods(t *terminal, asJSON bool) error { //nolint:revive // as the flag says
+func printMethods(t *terminal, asJSON bool) error {
 	all := verification.Methods()
 	if asJSON {
 		return writeJSON(t, all)

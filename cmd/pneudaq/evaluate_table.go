@@ -286,7 +286,7 @@ func (s *sheet) number(cell string) (float64, bool) {
 
 // dataset makes a dataset of the table: its columns in the units that the
 // layout or the header gives them.
-func (s *sheet) dataset(l *layout, timed bool) (*verification.Dataset, map[string]string, error) { //nolint:revive // lives have no time
+func (s *sheet) dataset(l *layout, timed bool) (*verification.Dataset, map[string]string, error) {
 	d := &verification.Dataset{Sources: []verification.Source{{Name: s.name, SHA256: s.sha256}}}
 	var times []float64
 	if timed {

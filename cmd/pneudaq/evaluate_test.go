@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -524,9 +525,7 @@ func lastTruth(t *testing.T, path string) map[string]float64 {
 			sum += x.Values["q_leak"]
 			n++
 		}
-		for k, v := range x.Values {
-			truth[k] = v
-		}
+		maps.Copy(truth, x.Values)
 	}
 	if n == 0 {
 		t.Fatal("the twin never measured a decay")
