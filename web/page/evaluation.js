@@ -113,7 +113,7 @@ export function outcome(r) {
   if (r.refusal) box.append(h("p.refusal", null, h("b", null, t("rec.refusal")), " ", r.refusal.code ? h("code", null, r.refusal.code) : null, " ", r.refusal.what));
   if (r.figures && r.figures.length) {
     box.append(h("table.figures", null, h("thead", null, h("tr", null, h("th", { scope: "col" }, t("rec.figure")), h("th", { scope: "col" }, t("rec.value")), h("th", { scope: "col" }, t("rec.uncertainty")))),
-      h("tbody", null, r.figures.map((f) => h("tr", null, h("th", { scope: "row" }, title(f) === f.name ? f.name : `${f.name} · ${title(f)}`), h("td", null, f.text || `${figure(f.value, 5)} ${f.unit || ""}`), h("td", null, f.U === null || f.U === undefined ? t("rec.noU") : figure(f.U, 2), h("span.sub", null, (f.value ? ` · ${figure(Math.abs(f.U / f.value) * 100, 2)} %` : "") + (f.k ? ` · k = ${f.k.toFixed(2)}` : ""))))))));
+      h("tbody", null, r.figures.map((f) => h("tr", null, h("th", { scope: "row" }, title(f) === f.name ? f.name : `${f.name} · ${title(f)}`), h("td", null, f.text || `${figure(f.value, 5)} ${f.unit || ""}`), h("td", null, f.U === null || f.U === undefined ? t("rec.noU") : figure(f.U, 2), f.U === null || f.U === undefined ? null : h("span.sub", null, (f.value ? ` · ${figure(Math.abs(f.U / f.value) * 100, 2)} %` : "") + (f.k ? ` · k = ${f.k.toFixed(2)}` : ""))))))));
   }
   if (r.plot_svg) box.append(h("img.eval-plot", { alt: t("rec.plot"), src: svg(r.plot_svg) }));
   for (const k of ["conventions", "notes"]) if (r[k] && r[k].length) box.append(h("details", null, h("summary", null, t("rec." + k)), h("ul", null, r[k].map((x) => h("li", null, x)))));
