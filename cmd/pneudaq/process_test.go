@@ -426,7 +426,6 @@ func TestF087KillDuringARecordingIsAccountedFor(t *testing.T) {
 // Every way to start wrongly gives one clear message, the right exit code, and
 // damages nothing.
 func TestWrongStartsAreExplained(t *testing.T) {
-	t.Parallel()
 	good := ownFlowBench(t, "")
 	dir := filepath.Join(t.TempDir(), "data")
 	p := start(t, "serve", good, "--twin", "--data", dir, "--listen", "127.0.0.1:0")
@@ -459,7 +458,7 @@ func TestWrongStartsAreExplained(t *testing.T) {
 		{"no argument", []string{"serve"}, 64, "rig file"},
 		{"no store", []string{"runs", "list", "--data", filepath.Join(t.TempDir(), "none")}, 69, "no store"},
 	} {
-		t.Run(tc.name, func(t *testing.T) { //nolint:tparallel // one after the other, while the service runs
+		t.Run(tc.name, func(t *testing.T) {
 			out, code := pneudaq(t, tc.args...)
 			if code != tc.code || !strings.Contains(out, tc.says) {
 				t.Errorf("exit %d, want %d with %q:\n%s", code, tc.code, tc.says, out)
