@@ -146,13 +146,6 @@ func planSimulation(seed uint64) simPlan {
 	for range n {
 		p.faults = append(p.faults, simulationFault(r, p.length))
 	}
-	for i := range p.faults {
-		// A device that swallows bytes and goes on with the next answer makes a
-		// stream in which no client can tell where the first one ended.
-		if f := &p.faults[i]; p.flight > 1 && f.bus == 0 && f.wire.Kind == simulator.FaultTruncate {
-			f.wire.Kind = simulator.FaultCut
-		}
-	}
 	slices.SortStableFunc(p.faults, func(a, b simFault) int { return int(a.at - b.at) })
 	return p
 }

@@ -48,12 +48,29 @@ func (b *Bus) Poll(ctx context.Context, g *acquisition.Group, _ uint64, s *acqui
 		b.pass.queue = append(b.pass.queue, r)
 	}
 	err := b.run(ctx)
+	if err == nil && !b.e.rtu() && b.o.Inflight > 1 && b.r < b.w {
+		err = lose(acquisition.ReasonShortFrame, "bytes are left over that belong to no answer: an answer before them may have been too short")
+	}
 	if err != nil {
 		b.giveUp(lossReason(err))
+		b.distrust(err)
 		b.lost(err)
 		return fmt.Errorf("bus %s: %w", b.o.Name, err)
 	}
 	return b.silence()
+}
+
+// distrust takes back what a pass has read when the stream of several
+// outstanding requests fell out of step: an answer that was too short may have
+// been completed by the beginning of the next one.
+func (b *Bus) distrust(err error) {
+	why := lossReason(err)
+	if b.e.rtu() || b.o.Inflight < 2 || b.pass.line == nil || why != acquisition.ReasonProtocol && why != acquisition.ReasonShortFrame && why != acquisition.ReasonSlow {
+		return
+	}
+	for _, r := range b.pass.line.requests {
+		mark(b.pass.scan, r, why)
+	}
 }
 
 // begin makes the pass ready.
