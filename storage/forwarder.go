@@ -515,12 +515,14 @@ func (f *Forwarder) await(ctx context.Context, poked chan struct{}, d time.Durat
 // answered for.
 func (f *Forwarder) takeBacklog(ctx, sending context.Context, limit int) []*acquisition.Block {
 	for {
+		f.mu.Lock()
+		ends := f.ends // before looking: what settles with the end must be seen
+		f.mu.Unlock()
 		if batch := f.gather(sending, limit); len(batch) > 0 {
 			return batch
 		}
 		f.mu.Lock()
 		f.sendingBacklog = false
-		ends := f.ends
 		f.mu.Unlock()
 		if ends {
 			return nil
