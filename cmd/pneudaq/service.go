@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -270,6 +271,20 @@ func (s *service) remove(name string) {
 	}
 }
 
+// endpoint returns where a bus is really reached: at the twin's address, if one
+// stands in its place.
+func (r *rig) endpoint(bus, stated string) string {
+	if r.twin == nil {
+		return stated
+	}
+	u, err := url.Parse(stated)
+	if err != nil || u.Host == "" {
+		return stated
+	}
+	u.Host = r.twin.Addr(bus)
+	return u.String()
+}
+
 func (r *rig) close() {
 	r.done.Wait()
 	if r.twin != nil {
@@ -361,7 +376,7 @@ func (s *service) build(ctx context.Context, r *rig, loans map[string]*acquisiti
 		if err != nil {
 			return err
 		}
-		if err := s.collector(r, &bus{name: o.Name, endpoint: o.Endpoint, modbus: b}, b.Groups(), loans); err != nil {
+		if err := s.collector(r, &bus{name: o.Name, endpoint: r.endpoint(o.Name, o.Endpoint), modbus: b}, b.Groups(), loans); err != nil {
 			return err
 		}
 	}
