@@ -397,7 +397,7 @@ func TestF087KillDuringARecordingIsAccountedFor(t *testing.T) {
 	if out, code := pneudaq(t, "runs", "stop", "last", "--data", dir); code != 0 {
 		t.Fatalf("runs stop: %d %s", code, out)
 	}
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(2500 * time.Millisecond) // the last slots are committed with the next tick
 	out, code := pneudaq(t, "runs", "audit", "last", "--data", dir, "--json")
 	if code != 0 {
 		t.Fatalf("runs audit: exit %d\n%s", code, out)
