@@ -50,11 +50,10 @@ const settle = int64(2 * time.Second)
 // stop returns until when a recording is to be accounted: its stop, or while it
 // is open the last instant that the store can know of.
 func (a *archive) stop(r acquisition.Recording, now int64) int64 {
-	known := max(r.Start, now-settle)
 	if r.Stop != 0 {
-		return min(r.Stop, known)
+		return r.Stop
 	}
-	return known
+	return max(r.Start, now-settle)
 }
 
 // Recordings lists recordings, newest first.
